@@ -4,3 +4,7 @@ pub mod exec_spec;
 pub mod plan;
 pub mod protocol;
 pub mod stage;
+pub mod client;
+pub mod embedded;
+pub mod keeper;
+mod sys;

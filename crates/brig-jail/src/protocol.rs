@@ -25,6 +25,7 @@ mod codec;
 pub use codec::{REPLY_BYTES, REQUEST_BYTES};
 
 use crate::stage::SetupFailure;
+use serde::{Deserialize, Serialize};
 
 /// Number of a request, chosen by the daemon; echoed in the answer.
 pub type RequestNumber = u64;
@@ -41,7 +42,7 @@ impl ImageDigest {
 }
 
 /// How much isolation the caller demands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum Level {
     /// Every layer.
@@ -59,7 +60,7 @@ pub enum Network {
 }
 
 /// Limits of a cell, as requested by the daemon; the keeper clamps every one to its own ceiling.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct CellLimits {
     /// Memory including tmpfs, bytes.
     pub memory_bytes: u64,

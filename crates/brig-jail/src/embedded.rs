@@ -1,0 +1,58 @@
+//! Starting the processes around the keeper: the keeper itself as a child (embedded runs), the daemon as the
+//! keeper's child (`serve`), and the sealed copy of `brig-jail-init` that every cell executes.
+
+use crate::client::{KeeperLink, keeper_socketpair};
+use crate::sys::parent as sys;
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+/// Starts `program args…` as the keeper of this process; it finds its end of the socket with
+/// [`take_inherited_socket`]. The keeper ends when the returned link is dropped.
+pub fn spawn_keeper<A: AsRef<OsStr>>(
+    program: &Path,
+    args: impl IntoIterator<Item = A>,
+) -> io::Result<(KeeperLink, Child)> {
+    let (keeper_end, daemon_end) = keeper_socketpair()?;
+    let child = spawn_with_socket(program, args, keeper_end)?;
+    Ok((KeeperLink::new(daemon_end), child))
+}
+
+/// Starts a process of ours with the socket as its standard input: the one descriptor that can be handed over
+/// without code between fork and exec, so this is right in a threaded process too.
+///
+/// It gets a process group of its own: a Ctrl-C on the terminal reaches the first process alone, which tells
+/// the other in the order that it wants.
+pub(crate) fn spawn_with_socket<A: AsRef<OsStr>>(
+    program: &Path,
+    args: impl IntoIterator<Item = A>,
+    socket: OwnedFd,
+) -> io::Result<Child> {
+    #[expect(clippy::disallowed_methods, reason = "the one place where Brig starts its own processes")]
+    let mut command = Command::new(program);
+    command.args(args).stdin(Stdio::from(socket)).process_group(0).spawn()
+}
+
+/// The socket that [`spawn_with_socket`] left on standard input; standard input is `/dev/null` afterwards.
+pub fn take_inherited_socket() -> io::Result<OwnedFd> {
+    let socket = io::stdin().as_fd().try_clone_to_owned()?;
+    let null = File::open("/dev/null")?;
+    nix::unistd::dup2_stdin(&null)?;
+    Ok(socket)
+}
+
+/// Puts `brig-jail-init` into a memory file that nobody can change any more.
+pub fn seal_init(image: &[u8]) -> io::Result<OwnedFd> {
+    let memfd = sys::executable_memfd(c"brig-jail-init")?;
+    let mut file = File::from(memfd);
+    file.write_all(image)?;
+    let memfd = OwnedFd::from(file);
+    let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SEAL;
+    fcntl(&memfd, FcntlArg::F_ADD_SEALS(seals))?;
+    Ok(memfd)
+}

@@ -1,0 +1,351 @@
+//! What `brig-jail-init` and the enter-helper ask of the kernel and nix has no safe function for.
+//!
+//! Everything here runs in a single-threaded process.
+
+use nix::errno::Errno;
+use std::convert::Infallible;
+use std::ffi::{CStr, c_int, c_long, c_uint, c_ulong};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use crate::plan::FilterInstruction;
+
+/// Attributes of a mount, as `mount_setattr` takes them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MountAttributes(u64);
+
+impl MountAttributes {
+    /// Nobody writes.
+    pub const READ_ONLY: MountAttributes = MountAttributes(0x1);
+    /// Set-user-id bits and file capabilities are ignored.
+    pub const NO_SUID: MountAttributes = MountAttributes(0x2);
+    /// Device nodes do not open.
+    pub const NO_DEVICES: MountAttributes = MountAttributes(0x4);
+    /// Nothing can be executed.
+    pub const NO_EXEC: MountAttributes = MountAttributes(0x8);
+
+    /// Both.
+    pub const fn and(self, other: MountAttributes) -> MountAttributes {
+        MountAttributes(self.0 | other.0)
+    }
+}
+
+/// Whether a mount tree is taken whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// This mount alone.
+    One,
+    /// With everything mounted below it.
+    Recursive,
+}
+
+const AT_RECURSIVE: c_uint = 0x8000;
+const OPEN_TREE_CLONE: c_uint = 1;
+const MOVE_MOUNT_F_EMPTY_PATH: c_uint = 0x4;
+
+#[repr(C)]
+struct MountAttr {
+    attr_set: u64,
+    attr_clr: u64,
+    propagation: u64,
+    userns_fd: u64,
+}
+
+#[repr(C)]
+struct CapHeader {
+    version: u32,
+    pid: c_int,
+}
+
+/// Half of the capability sets of a process (the kernel's interface has two halves of 32 bits each).
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CapHalf {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
+
+fn check(result: c_long) -> nix::Result<c_long> {
+    Errno::result(result)
+}
+
+/// Turns a descriptor that a system call returned into an owned one.
+fn own(result: c_long) -> nix::Result<OwnedFd> {
+    let number = RawFd::try_from(check(result)?).map_err(|_too_big| Errno::EBADF)?;
+    // SAFETY: the kernel has just returned this number as a new descriptor of this process, so that nobody
+    // else owns it; every caller in this file passes the result of such a call and nothing else.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Takes a descriptor that the parent left open under a known number. `None` when nothing is open there.
+/// Only for the first lines of `main`: called twice with the same number it would make two owners.
+pub fn take_inherited(number: RawFd) -> Option<OwnedFd> {
+    // SAFETY: F_GETFD takes no pointer and changes nothing; on a closed number it returns EBADF.
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+    if flags < 0 {
+        return None;
+    }
+    // SAFETY: the descriptor is open (checked above), and nothing in this process owns it yet: it came through
+    // exec, and the only caller is the start of `main`, before anything else is opened, once per number.
+    Some(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Closes every descriptor from `first` on.
+pub fn close_from(first: c_uint) -> nix::Result<()> {
+    // SAFETY: close_range takes no pointer. The callers close numbers that no live OwnedFd stands for: at the
+    // start of `main`, where nothing is owned yet, and right before exec, after which nothing is dropped.
+    let result = unsafe { libc::close_range(first, c_uint::MAX, 0) };
+    check(result.into()).map(drop)
+}
+
+/// Makes `target` (0, 1, 2 or the runner's number) a copy of `source`, open across exec.
+pub fn duplicate_onto(source: BorrowedFd<'_>, target: RawFd) -> nix::Result<()> {
+    // SAFETY: dup2 takes no pointer. It closes what `target` was: the callers use it for 0-2, which std never
+    // owns, and, in the last lines before exec, for the runner's number, after which no OwnedFd is dropped.
+    let result = unsafe { libc::dup2(source.as_raw_fd(), target) };
+    check(result.into())?;
+    if source.as_raw_fd() == target {
+        // SAFETY: F_SETFD takes no pointer; the descriptor is open, dup2 has just succeeded on it.
+        let result = unsafe { libc::fcntl(target, libc::F_SETFD, 0) };
+        check(result.into())?;
+    }
+    Ok(())
+}
+
+/// What [`fork`] returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// This is the parent; the child's pid.
+    Parent(nix::unistd::Pid),
+    /// This is the child.
+    Child,
+}
+
+/// Forks this process, which must have one thread: `brig-jail-init` never starts another.
+pub fn fork() -> nix::Result<Side> {
+    // SAFETY: after fork in a program with threads only async-signal-safe functions may be called. This program
+    // has one thread (it never starts one, and its main asserts nothing else), so no lock can be held by a
+    // thread that does not exist in the child.
+    match unsafe { nix::unistd::fork() }? {
+        nix::unistd::ForkResult::Parent { child } => Ok(Side::Parent(child)),
+        nix::unistd::ForkResult::Child => Ok(Side::Child),
+    }
+}
+
+/// Ends the process at once: no destructors, no buffers (there are none).
+pub fn leave(code: c_int) -> ! {
+    // SAFETY: _exit takes no pointer and does not return.
+    unsafe { libc::_exit(code) }
+}
+
+/// Makes SIGPIPE do again what it does by default (Rust's start-up code ignores it, and exec would keep that).
+pub fn default_sigpipe() -> nix::Result<()> {
+    // SAFETY: SIG_DFL installs no function, so no handler's assumptions can be broken.
+    unsafe { nix::sys::signal::signal(nix::sys::signal::Signal::SIGPIPE, nix::sys::signal::SigHandler::SigDfl) }
+        .map(drop)
+}
+
+/// A detached copy of the mount at `path`.
+pub fn clone_tree(path: &CStr, depth: Depth) -> nix::Result<OwnedFd> {
+    let recursive = match depth {
+        Depth::One => 0,
+        Depth::Recursive => AT_RECURSIVE,
+    };
+    #[expect(clippy::cast_sign_loss, reason = "O_CLOEXEC is a positive bit")]
+    let flags = OPEN_TREE_CLONE | recursive | libc::O_CLOEXEC as c_uint;
+    // SAFETY: `path` is NUL-terminated and lives through the call; the kernel only reads it.
+    own(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) })
+}
+
+/// Adds attributes to a detached mount tree.
+pub fn restrict_tree(tree: BorrowedFd<'_>, attributes: MountAttributes, depth: Depth) -> nix::Result<()> {
+    let recursive = match depth {
+        Depth::One => 0,
+        Depth::Recursive => AT_RECURSIVE,
+    };
+    #[expect(clippy::cast_sign_loss, reason = "AT_EMPTY_PATH is a positive bit")]
+    let flags = recursive | libc::AT_EMPTY_PATH as c_uint;
+    set_attributes(tree.as_raw_fd(), c"", flags, attributes)
+}
+
+/// Adds attributes to the mount at `path`, and to it alone.
+pub fn restrict_mount(path: &CStr, attributes: MountAttributes) -> nix::Result<()> {
+    set_attributes(libc::AT_FDCWD, path, 0, attributes)
+}
+
+fn set_attributes(
+    directory: RawFd,
+    path: &CStr,
+    flags: c_uint,
+    attributes: MountAttributes,
+) -> nix::Result<()> {
+    let attr = MountAttr { attr_set: attributes.0, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    let size = size_of::<MountAttr>();
+    // SAFETY: `path` is NUL-terminated; `attr` is a live `struct mount_attr` (MOUNT_ATTR_SIZE_VER0: four u64 in
+    // this order) and `size` its true size, so the kernel reads nothing else. It writes nothing.
+    let result = unsafe {
+        libc::syscall(libc::SYS_mount_setattr, directory, path.as_ptr(), flags, &raw const attr, size)
+    };
+    check(result).map(drop)
+}
+
+/// Attaches a detached mount tree at `target`.
+pub fn attach_tree(tree: BorrowedFd<'_>, target: &CStr) -> nix::Result<()> {
+    // SAFETY: both paths are NUL-terminated and live through the call; the kernel only reads them.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_FDCWD,
+            target.as_ptr(),
+            MOVE_MOUNT_F_EMPTY_PATH,
+        )
+    };
+    check(result).map(drop)
+}
+
+fn prctl(option: c_int, arguments: [c_ulong; 4]) -> nix::Result<()> {
+    let [second, third, fourth, fifth] = arguments;
+    // SAFETY: private to this file; every caller passes an option whose arguments are plain numbers, so the
+    // kernel follows no pointer.
+    let result = unsafe { libc::prctl(option, second, third, fourth, fifth) };
+    check(result.into()).map(drop)
+}
+
+/// Removes one capability from the bounding set; EINVAL when the kernel does not know it.
+pub fn drop_bounding(capability: u8) -> nix::Result<()> {
+    prctl(libc::PR_CAPBSET_DROP, [capability.into(), 0, 0, 0])
+}
+
+/// Empties the ambient set.
+pub fn clear_ambient() -> nix::Result<()> {
+    #[expect(clippy::cast_sign_loss, reason = "PR_CAP_AMBIENT_CLEAR_ALL is 4")]
+    let clear_all = libc::PR_CAP_AMBIENT_CLEAR_ALL as c_ulong;
+    prctl(libc::PR_CAP_AMBIENT, [clear_all, 0, 0, 0])
+}
+
+/// Sets the securebits.
+pub fn set_securebits(bits: c_ulong) -> nix::Result<()> {
+    prctl(libc::PR_SET_SECUREBITS, [bits, 0, 0, 0])
+}
+
+/// Empties the effective, permitted and inheritable sets.
+pub fn clear_capabilities() -> nix::Result<()> {
+    let header = CapHeader { version: CAPABILITY_VERSION_3, pid: 0 };
+    let halves = [CapHalf::default(); 2];
+    // SAFETY: version 3 of the interface reads one header and exactly two halves; both live through the call,
+    // are `repr(C)` in the kernel's layout, and the kernel writes the header only on a version mismatch, which
+    // the constant excludes.
+    let result = unsafe { libc::syscall(libc::SYS_capset, &raw const header, halves.as_ptr()) };
+    check(result).map(drop)
+}
+
+/// The effective, permitted and inheritable sets.
+pub fn capabilities() -> nix::Result<[CapHalf; 2]> {
+    let mut header = CapHeader { version: CAPABILITY_VERSION_3, pid: 0 };
+    let mut halves = [CapHalf::default(); 2];
+    // SAFETY: version 3 of the interface writes exactly two halves; both pointers are to live, writable values
+    // of the kernel's layout.
+    let result = unsafe { libc::syscall(libc::SYS_capget, &raw mut header, halves.as_mut_ptr()) };
+    check(result)?;
+    Ok(halves)
+}
+
+/// Back to the ordinary scheduling class and priority, whatever PID 1 was given.
+pub fn ordinary_priority() -> nix::Result<()> {
+    let parameter = libc::sched_param { sched_priority: 0 };
+    // SAFETY: `parameter` lives through the call and is only read; pid 0 is the caller.
+    let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER, &raw const parameter) };
+    check(result.into())?;
+    // SAFETY: setpriority takes no pointer.
+    let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 0) };
+    check(result.into()).map(drop)
+}
+
+/// Sets the interface's flags to "up".
+pub fn bring_up(socket: BorrowedFd<'_>, interface: &CStr) -> nix::Result<()> {
+    // SAFETY: `ifreq` is plain data for which all zero bytes are a valid value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    let name = interface.to_bytes();
+    if name.len() >= request.ifr_name.len() {
+        return Err(Errno::ENAMETOOLONG);
+    }
+    for (slot, byte) in request.ifr_name.iter_mut().zip(name) {
+        *slot = byte.cast_signed();
+    }
+    let flags = libc::IFF_UP | libc::IFF_RUNNING;
+    request.ifr_ifru.ifru_flags = i16::try_from(flags).map_err(|_too_big| Errno::EINVAL)?;
+    // SAFETY: SIOCSIFFLAGS reads one `ifreq`, which lives through the call and whose name is NUL-terminated
+    // (the length is checked above and the rest is zero).
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw mut request) };
+    check(result.into()).map(drop)
+}
+
+/// Whether a filter is installed with a notification listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FilterKind {
+    /// Without.
+    Plain,
+    /// With: the descriptor is returned.
+    Notifying,
+}
+
+const SECCOMP_SET_MODE_FILTER: c_uint = 1;
+const SECCOMP_FILTER_FLAG_NEW_LISTENER: c_ulong = 1 << 3;
+
+/// Installs a seccomp filter on this process; `no_new_privs` must be set.
+pub fn install_filter(program: &[FilterInstruction], kind: FilterKind) -> nix::Result<Option<OwnedFd>> {
+    let mut instructions: Vec<libc::sock_filter> = program
+        .iter()
+        .map(|one| libc::sock_filter { code: one.code, jt: one.jt, jf: one.jf, k: one.k })
+        .collect();
+    let length = u16::try_from(instructions.len()).map_err(|_too_long| Errno::E2BIG)?;
+    let program = libc::sock_fprog { len: length, filter: instructions.as_mut_ptr() };
+    let flags = match kind {
+        FilterKind::Plain => 0,
+        FilterKind::Notifying => SECCOMP_FILTER_FLAG_NEW_LISTENER,
+    };
+    // SAFETY: `program` points to `length` live instructions; the kernel copies and checks them and writes
+    // nothing. What a filter then refuses shows as errno or kills: neither breaks memory safety.
+    let result =
+        unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &raw const program) };
+    match kind {
+        FilterKind::Plain => check(result).map(|_zero| None),
+        FilterKind::Notifying => own(result).map(Some),
+    }
+}
+
+/// The newest Landlock ABI of this kernel; 0 when it has none or it is off.
+pub fn landlock_abi() -> i32 {
+    const VERSION: c_ulong = 1;
+    // SAFETY: with LANDLOCK_CREATE_RULESET_VERSION the kernel takes no pointer and size 0, and returns a number.
+    let result = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, 0usize, 0usize, VERSION) };
+    i32::try_from(result).unwrap_or(0).max(0)
+}
+
+/// Reaps one child of this process, if one has ended: its pid and raw wait status. ECHILD when there is none.
+pub fn reap_one() -> nix::Result<Option<(i32, i32)>> {
+    let mut status: c_int = 0;
+    // SAFETY: `status` is a live, writable int.
+    let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+    let pid = Errno::result(pid)?;
+    Ok((pid != 0).then_some((pid, status)))
+}
+
+/// Owns the descriptors of a received control message.
+pub fn own_received(numbers: &[RawFd]) -> Vec<OwnedFd> {
+    numbers
+        .iter()
+        // SAFETY: recvmsg has just installed these numbers as new descriptors of this process; the caller passes
+        // every number of one message once, so that each has exactly one owner.
+        .map(|number| unsafe { OwnedFd::from_raw_fd(*number) })
+        .collect()
+}
+
+/// Starts the program: never returns when it works.
+pub fn execute(file: &CStr, argv: &[std::ffi::CString], env: &[std::ffi::CString]) -> nix::Result<Infallible> {
+    nix::unistd::execve(file, argv, env)
+}

@@ -1,0 +1,362 @@
+//! System calls of the keeper, of the short-lived process that clones a cell, and of the clients of both.
+
+use nix::errno::Errno;
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, sendmsg};
+use nix::unistd::{ForkResult, Pid};
+use std::ffi::CStr;
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// Takes ownership of a descriptor that the kernel has just made for this process.
+fn own(descriptor: RawFd) -> OwnedFd {
+    // SAFETY: `from_raw_fd` needs an open descriptor that nobody else owns. Every caller in this file passes a
+    // number that a successful system call has just returned, exactly once, before anything else could see it.
+    unsafe { OwnedFd::from_raw_fd(descriptor) }
+}
+
+/// Turns the result of a raw system call into a number or the error.
+fn checked(result: libc::c_long) -> nix::Result<i32> {
+    let number = Errno::result(result)?;
+    i32::try_from(number).map_err(|_too_large| Errno::EOVERFLOW)
+}
+
+/// Sends one record with descriptors, without waiting.
+pub(crate) fn send_record(socket: BorrowedFd<'_>, record: &[u8], descriptors: &[RawFd]) -> nix::Result<()> {
+    let rights = [ControlMessage::ScmRights(descriptors)];
+    let control: &[ControlMessage<'_>] = if descriptors.is_empty() { &[] } else { &rights };
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    sendmsg::<UnixAddr>(socket.as_raw_fd(), &[IoSlice::new(record)], control, flags, None)?;
+    Ok(())
+}
+
+/// Receives one record with at most `descriptors_max` descriptors, without waiting. Length 0 is end of file.
+/// A record that is longer than the buffer is an error, as are descriptors that did not fit.
+pub(crate) fn receive_record(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    descriptors_max: usize,
+) -> nix::Result<(usize, Vec<OwnedFd>)> {
+    let mut control = vec![0_u8; control_space(descriptors_max)];
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
+    let mut parts = [IoSliceMut::new(buffer)];
+    let message = recvmsg::<UnixAddr>(socket.as_raw_fd(), &mut parts, Some(&mut control), flags)?;
+    let mut descriptors = Vec::new();
+    for part in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(received) = part {
+            descriptors.extend(received.into_iter().map(own));
+        }
+    }
+    if message.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC) {
+        return Err(Errno::EMSGSIZE);
+    }
+    Ok((message.bytes, descriptors))
+}
+
+/// Bytes of control data that hold this many descriptors.
+fn control_space(descriptors: usize) -> usize {
+    let payload = u32::try_from(descriptors * size_of::<RawFd>()).unwrap_or(u32::MAX);
+    // SAFETY: CMSG_SPACE only computes with its argument; it reads no memory.
+    let space = unsafe { libc::CMSG_SPACE(payload) };
+    usize::try_from(space).unwrap_or(usize::MAX)
+}
+
+/// A memory file that can be sealed and executed.
+pub(crate) fn executable_memfd(name: &CStr) -> nix::Result<OwnedFd> {
+    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+    match memfd(name, flags | libc::MFD_EXEC) {
+        // Kernels before 6.3 do not know MFD_EXEC, and make every memory file executable.
+        Err(Errno::EINVAL) => memfd(name, flags),
+        made => made,
+    }
+}
+
+fn memfd(name: &CStr, flags: libc::c_uint) -> nix::Result<OwnedFd> {
+    // SAFETY: `name` is a NUL-terminated string that lives for the call; the kernel only reads it.
+    let made = unsafe { libc::memfd_create(name.as_ptr(), flags) };
+    Ok(own(Errno::result(made)?))
+}
+
+/// Forks.
+///
+/// Only single-threaded processes call this: the keeper, and tests' own keepers in processes of their own.
+pub(crate) fn fork_single_threaded() -> nix::Result<ForkResult> {
+    // SAFETY: after fork in a threaded process only async-signal-safe calls are allowed in the child. The keeper
+    // never starts a thread (`keeper::run` checks that it has one), so no lock can be held by a thread that is
+    // missing in the child, and the child may run any code.
+    unsafe { nix::unistd::fork() }
+}
+
+/// Threads of this process.
+pub(crate) fn thread_count() -> usize {
+    std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count)
+}
+
+/// What a clone gave: to the caller the child's pid, to the child that it is the child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cloned {
+    /// In the caller.
+    Parent(Pid),
+    /// In the new process.
+    Child,
+}
+
+/// The arguments of clone3 that this crate uses; the layout is the kernel's `struct clone_args`, version 0.
+#[repr(C, align(8))]
+#[derive(Debug, Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+}
+
+/// Clones this process into new namespaces, as a child of its *parent*. The exit signal is inherited.
+pub(crate) fn clone_for_parent(namespaces: i32) -> nix::Result<Cloned> {
+    let namespaces = u64::try_from(namespaces).map_err(|_negative| Errno::EINVAL)?;
+    let parent = u64::try_from(libc::CLONE_PARENT).map_err(|_negative| Errno::EINVAL)?;
+    let args = CloneArgs { flags: namespaces | parent, ..CloneArgs::default() };
+    // SAFETY: `args` is a live `clone_args` of the size that is passed, with no pointer in it. Without CLONE_VM
+    // the child has its own copy of memory and returns on a copy of this stack, like fork; the callers are
+    // single-threaded children of the single-threaded keeper, so that copy is consistent.
+    let result = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) };
+    match checked(result)? {
+        0 => Ok(Cloned::Child),
+        pid => Ok(Cloned::Parent(Pid::from_raw(pid))),
+    }
+}
+
+/// Executes the file behind a descriptor. Returns only on failure.
+pub(crate) fn execute_descriptor(program: BorrowedFd<'_>, name: &CStr) -> Errno {
+    let argv = [name.as_ptr(), std::ptr::null()];
+    execute_with(program, &argv)
+}
+
+/// The same with one argument.
+pub(crate) fn execute_descriptor_with(program: BorrowedFd<'_>, name: &CStr, argument: &CStr) -> Errno {
+    let argv = [name.as_ptr(), argument.as_ptr(), std::ptr::null()];
+    execute_with(program, &argv)
+}
+
+fn execute_with(program: BorrowedFd<'_>, argv: &[*const libc::c_char]) -> Errno {
+    let envp: [*const libc::c_char; 1] = [std::ptr::null()];
+    // SAFETY: `argv` and `envp` end with a null pointer and point to NUL-terminated strings which the callers
+    // keep alive across the call; the empty path is a static C string. On success the call does not return.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            program.as_raw_fd(),
+            c"".as_ptr(),
+            argv.as_ptr(),
+            envp.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    Errno::last()
+}
+
+/// Ends this process at once, without running anything that it inherited.
+pub(crate) fn exit_now(code: i32) -> ! {
+    // SAFETY: `_exit` has no precondition; it runs no handler and does not return.
+    unsafe { libc::_exit(code) }
+}
+
+/// Closes every descriptor from `first` on.
+pub(crate) fn close_from(first: u32) -> nix::Result<()> {
+    // SAFETY: close_range takes numbers only. The callers are about to exec or to exit and use none of the
+    // closed descriptors again; owners of them in this copy of the process are never dropped.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
+    checked(result).map(drop)
+}
+
+/// Makes `wanted` a copy of `descriptor` without the close-on-exec flag.
+pub(crate) fn duplicate_to(descriptor: RawFd, wanted: RawFd) -> nix::Result<()> {
+    // SAFETY: dup2 takes numbers only. The callers are single-threaded processes that are about to exec; the
+    // file that `wanted` named before is not used again in them.
+    let result = unsafe { libc::dup2(descriptor, wanted) };
+    Errno::result(result).map(drop)
+}
+
+/// A descriptor for a child that is not yet reaped (so the pid cannot have been reused).
+pub(crate) fn pidfd_open(child: Pid) -> nix::Result<OwnedFd> {
+    // SAFETY: pidfd_open takes numbers only and returns a new descriptor.
+    let result = unsafe { libc::syscall(libc::SYS_pidfd_open, child.as_raw(), 0) };
+    Ok(own(checked(result)?))
+}
+
+/// SIGKILL through a pid descriptor.
+pub(crate) fn pidfd_kill(process: BorrowedFd<'_>) -> nix::Result<()> {
+    let no_info = std::ptr::null::<libc::siginfo_t>();
+    let number = process.as_raw_fd();
+    // SAFETY: the descriptor is open; a null siginfo pointer is allowed and means "as kill(2)".
+    let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, number, libc::SIGKILL, no_info, 0) };
+    checked(result).map(drop)
+}
+
+/// What the kernel counted for a reaped child and everything that it had reaped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reaped {
+    /// The child.
+    pub(crate) pid: Pid,
+    /// Its raw wait status.
+    pub(crate) status: i32,
+    /// CPU time, nanoseconds.
+    pub(crate) cpu_nanos: u64,
+    /// Largest resident set of one process, bytes.
+    pub(crate) max_rss_bytes: u64,
+}
+
+/// Reaps one child that has ended, if there is one.
+pub(crate) fn reap_any() -> nix::Result<Option<Reaped>> {
+    let mut status = 0;
+    // SAFETY: all-zero bytes are a valid `rusage`: it consists of integers only.
+    let mut usage = unsafe { std::mem::zeroed::<libc::rusage>() };
+    // SAFETY: both pointers are to live, writable locals of the right types.
+    let result = unsafe { libc::wait4(-1, &raw mut status, libc::WNOHANG | libc::__WALL, &raw mut usage) };
+    match Errno::result(result) {
+        Ok(0) | Err(Errno::ECHILD) => Ok(None),
+        Ok(pid) => Ok(Some(Reaped {
+            pid: Pid::from_raw(pid),
+            status,
+            cpu_nanos: nanos(usage.ru_utime).saturating_add(nanos(usage.ru_stime)),
+            max_rss_bytes: u64::try_from(usage.ru_maxrss).unwrap_or(0).saturating_mul(1024),
+        })),
+        Err(errno) => Err(errno),
+    }
+}
+
+fn nanos(time: libc::timeval) -> u64 {
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    let micros = u64::try_from(time.tv_usec).unwrap_or(0);
+    seconds.saturating_mul(1_000_000_000).saturating_add(micros.saturating_mul(1_000))
+}
+
+/// Sets the nice value of this process.
+pub(crate) fn set_nice(nice: i32) -> nix::Result<()> {
+    // SAFETY: setpriority takes numbers only; 0 is the calling process.
+    let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) };
+    Errno::result(result).map(drop)
+}
+
+/// A refused system call, as the kernel describes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Notification {
+    /// The kernel's number for the answer.
+    pub(crate) id: u64,
+    /// The system call.
+    pub(crate) number: i32,
+}
+
+/// `_IOWR('!', 0, struct seccomp_notif)`.
+const SECCOMP_IOCTL_NOTIF_RECV: libc::c_ulong = 0xc050_2100;
+/// `_IOWR('!', 1, struct seccomp_notif_resp)`.
+const SECCOMP_IOCTL_NOTIF_SEND: libc::c_ulong = 0xc018_2101;
+
+/// Takes the next notification. Called only after the listener was readable; ENOENT means that the caller died.
+pub(crate) fn receive_notification(listener: BorrowedFd<'_>) -> nix::Result<Notification> {
+    // SAFETY: all-zero bytes are a valid `seccomp_notif` (integers only), and the kernel demands zeros.
+    let mut notification = unsafe { std::mem::zeroed::<libc::seccomp_notif>() };
+    let number = listener.as_raw_fd();
+    // SAFETY: the request matches the type: the kernel writes one `seccomp_notif` to the live local.
+    let result = unsafe { libc::ioctl(number, SECCOMP_IOCTL_NOTIF_RECV, &raw mut notification) };
+    Errno::result(result)?;
+    Ok(Notification { id: notification.id, number: notification.data.nr })
+}
+
+/// Answers a notification with an error. Never lets the call continue.
+pub(crate) fn refuse_notification(listener: BorrowedFd<'_>, id: u64, errno: Errno) -> nix::Result<()> {
+    let mut answer = libc::seccomp_notif_resp { id, val: 0, error: -(errno as i32), flags: 0 };
+    let number = listener.as_raw_fd();
+    // SAFETY: the request matches the type: the kernel reads one `seccomp_notif_resp` from the live local.
+    let result = unsafe { libc::ioctl(number, SECCOMP_IOCTL_NOTIF_SEND, &raw mut answer) };
+    Errno::result(result).map(drop)
+}
+
+/// The capability sets of this thread, as the kernel's version 3 reads and writes them.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+struct CapabilityWords {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+#[repr(C)]
+#[derive(Debug)]
+struct CapabilityHeader {
+    version: u32,
+    pid: i32,
+}
+
+const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
+
+fn read_capabilities() -> nix::Result<[CapabilityWords; 2]> {
+    let mut header = CapabilityHeader { version: CAPABILITY_VERSION_3, pid: 0 };
+    let mut words = [CapabilityWords::default(); 2];
+    // SAFETY: version 3 writes exactly two `CapabilityWords`; header and array are live locals.
+    let result = unsafe { libc::syscall(libc::SYS_capget, &raw mut header, words.as_mut_ptr()) };
+    checked(result)?;
+    Ok(words)
+}
+
+fn write_capabilities(words: &[CapabilityWords; 2]) -> nix::Result<()> {
+    let mut header = CapabilityHeader { version: CAPABILITY_VERSION_3, pid: 0 };
+    // SAFETY: version 3 reads exactly two `CapabilityWords`; header and array live for the call.
+    let result = unsafe { libc::syscall(libc::SYS_capset, &raw mut header, words.as_ptr()) };
+    checked(result).map(drop)
+}
+
+/// Makes every capability that this process has survive the next exec of a plain file by a uid that is not 0.
+pub(crate) fn keep_capabilities_over_exec() -> nix::Result<()> {
+    let mut words = read_capabilities()?;
+    for word in &mut words {
+        word.inheritable = word.permitted;
+    }
+    write_capabilities(&words)?;
+    for (high, word) in [(0, words[0]), (32, words[1])] {
+        for bit in 0..32 {
+            if word.permitted & (1 << bit) != 0 {
+                raise_ambient(high + bit)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn raise_ambient(capability: u32) -> nix::Result<()> {
+    let capability = libc::c_ulong::from(capability);
+    let raise = libc::c_ulong::try_from(libc::PR_CAP_AMBIENT_RAISE).unwrap_or_default();
+    // SAFETY: this prctl takes numbers only.
+    let result = unsafe { libc::prctl(libc::PR_CAP_AMBIENT, raise, capability, 0_u64, 0_u64) };
+    Errno::result(result).map(drop)
+}
+
+/// Gives up every capability of this thread, for ever: all sets, the ambient and the bounding set.
+pub(crate) fn drop_all_capabilities() -> nix::Result<()> {
+    clear_ambient()?;
+    for capability in 0..64 {
+        match drop_bounding(capability) {
+            // EINVAL: beyond the last capability of this kernel. EPERM: an unprivileged process has no right to
+            // shrink its bounding set, and with `no_new_privs` no use of a larger one.
+            Ok(()) | Err(Errno::EINVAL | Errno::EPERM) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    write_capabilities(&[CapabilityWords::default(); 2])
+}
+
+fn clear_ambient() -> nix::Result<()> {
+    let clear = libc::c_ulong::try_from(libc::PR_CAP_AMBIENT_CLEAR_ALL).unwrap_or_default();
+    // SAFETY: this prctl takes numbers only.
+    let result = unsafe { libc::prctl(libc::PR_CAP_AMBIENT, clear, 0_u64, 0_u64, 0_u64) };
+    Errno::result(result).map(drop)
+}
+
+fn drop_bounding(capability: u64) -> nix::Result<()> {
+    // SAFETY: this prctl takes numbers only.
+    let result = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0_u64, 0_u64, 0_u64) };
+    Errno::result(result).map(drop)
+}
