@@ -299,8 +299,8 @@ impl ImageName {
     }
 }
 
-/// A request as it arrived: shaped, but not yet checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A request as it arrived: shaped, but not yet checked. Serialises (without secrets) for its digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct JobDraft {
     /// What runs.
     pub program: Program,
