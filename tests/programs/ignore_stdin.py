@@ -1,0 +1,2 @@
+"""Never reads its stdin."""
+print("SAW stdin unread")

@@ -1,0 +1,25 @@
+"""Reads and writes the entries of /proc that tell about the host or change it."""
+import os
+from verdicts import attempt, saw
+
+
+def read(path):
+    """Some bytes of a file, or the names in a directory; emptiness is a refusal."""
+    if os.path.isdir(path):
+        found = os.listdir(path)
+    else:
+        with open(path, "rb", buffering=0) as source:
+            found = source.read(64)
+    if not found:
+        raise OSError(61, "empty")
+    return found
+
+
+for path in ("kcore", "keys", "key-users", "timer_list", "sched_debug", "acpi", "scsi", "kmsg", "kallsyms", "kpagecount",
+             "kpageflags", "latency_stats", "sysrq-trigger", "slabinfo", "vmallocinfo", "1/environ", "1/maps", "1/root"):
+    attempt("read /proc/" + path, lambda: read("/proc/" + path))
+for path in ("sys/kernel/hostname", "sys/kernel/core_pattern", "sys/vm/overcommit_memory", "sys/kernel/randomize_va_space",
+             "sys/net/ipv4/ip_forward", "sysrq-trigger", "irq/0/smp_affinity", "sys/kernel/ns_last_pid",
+             "sys/user/max_user_namespaces", "sys/kernel/modprobe", "1/oom_score_adj"):
+    attempt("write /proc/" + path, lambda: os.close(os.open("/proc/" + path, os.O_WRONLY)))
+saw("pids", len([name for name in os.listdir("/proc") if name.isdigit()]))

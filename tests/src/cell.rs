@@ -1,0 +1,307 @@
+//! Runs of one check: `brig run --json` in the mode of the bench, or the same program outside every wall.
+
+use crate::assert::{CLEAN_WITHIN, Surroundings, no_more_than, nothing_is_left};
+use crate::daemon::Daemon;
+use crate::modes::{Mode, Privilege, Reach};
+use crate::process::{self, Decoy, Running};
+use crate::seen::Seen;
+use crate::stage::Stage;
+use anyhow::{Context, Result, ensure};
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// No run of the corpus takes longer, whatever its own limits.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// What a check works with.
+#[derive(Debug, Clone)]
+pub struct Bench {
+    /// The mode.
+    pub mode: Mode,
+    /// Copies of everything.
+    pub stage: Arc<Stage>,
+    /// The daemon of a served mode, and what it keeps when no job runs.
+    pub daemon: Option<(Arc<Daemon>, Surroundings)>,
+}
+
+/// One run, being put together.
+#[derive(Debug, Clone)]
+pub struct Run<'a> {
+    bench: &'a Bench,
+    options: Vec<String>,
+    what: Vec<String>,
+    stdin: Vec<u8>,
+    env: Vec<(String, String)>,
+    without: Vec<&'static str>,
+}
+
+/// A run that was started.
+#[derive(Debug)]
+pub struct Started<'a> {
+    bench: &'a Bench,
+    running: Running,
+    before: Surroundings,
+    temporary: tempfile::TempDir,
+    sent_stdin: bool,
+}
+
+impl Bench {
+    /// A bench; a served mode gets a daemon that has run its first job.
+    ///
+    /// # Errors
+    /// When the daemon does not come up or cannot run a job.
+    pub fn set_up(stage: Arc<Stage>, mode: Mode) -> Result<Self> {
+        let mut bench = Self {
+            mode,
+            stage,
+            daemon: None,
+        };
+        if mode.reach == Reach::Served {
+            let daemon = Arc::new(Daemon::start(&bench.stage, mode, &[])?);
+            let empty = Surroundings::look(&bench.stage.brig, mode);
+            bench.daemon = Some((Arc::clone(&daemon), empty));
+            bench.code("print('warm')").start()?.report()?;
+            let idle = Surroundings::at_most(&bench.stage.brig, mode, CLEAN_WITHIN);
+            bench.daemon = Some((daemon, idle));
+        }
+        Ok(bench)
+    }
+
+    /// A program of `tests/programs`, with the module in which it says what it saw.
+    #[must_use]
+    pub fn program(&self, name: &str) -> Run<'_> {
+        let verdicts = self.stage.path("programs/verdicts.py").display().to_string();
+        let path = self.stage.path("programs").join(name).display().to_string();
+        self.run(vec!["--in".into(), verdicts], vec![path])
+    }
+
+    /// A Python program given as text.
+    #[must_use]
+    pub fn code(&self, code: &str) -> Run<'_> {
+        self.run(Vec::new(), vec!["-c".into(), code.into()])
+    }
+
+    /// A command.
+    #[must_use]
+    pub fn command(&self, argv: &[&str]) -> Run<'_> {
+        let mut what = vec!["--".to_owned()];
+        what.extend(argv.iter().map(|&argument| argument.to_owned()));
+        self.run(Vec::new(), what)
+    }
+
+    fn run(&self, options: Vec<String>, what: Vec<String>) -> Run<'_> {
+        Run {
+            bench: self,
+            options,
+            what,
+            stdin: Vec::new(),
+            env: Vec::new(),
+            without: Vec::new(),
+        }
+    }
+
+    /// The same kind of program outside every wall, as the harness's own user: the control arm.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn outside(&self, program: &str, arguments: &[&str]) -> Result<Seen> {
+        self.outside_of(process::command("/usr/bin/python3"), program, arguments)
+    }
+
+    /// Outside, as root, in mount, uts, ipc and pid namespaces of its own: for attempts whose success would
+    /// change the machine.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn unshared(&self, program: &str, arguments: &[&str]) -> Result<Seen> {
+        let mut command = process::command("unshare");
+        command.args([
+            "--mount",
+            "--uts",
+            "--ipc",
+            "--pid",
+            "--fork",
+            "--mount-proc",
+            "/usr/bin/python3",
+        ]);
+        self.outside_of(command, program, arguments)
+    }
+
+    fn outside_of(&self, mut command: Command, program: &str, arguments: &[&str]) -> Result<Seen> {
+        let directory = tempfile::tempdir()?;
+        command
+            .arg(self.stage.path("programs").join(program))
+            .args(arguments);
+        command
+            .current_dir(directory.path())
+            .env("PYTHONDONTWRITEBYTECODE", "1");
+        Ok(Seen::from_outside(&process::run(command, Vec::new(), PATIENCE)?))
+    }
+
+    /// A process of the mode's user, outside every cell.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn decoy(&self) -> Result<Decoy> {
+        let mut command = self.mode.command(&PathBuf::from("/usr/bin/sleep"));
+        command.arg("600");
+        let decoy = Decoy::start(command)?;
+        // It is there when it has become `sleep`: before that it may still be the shell that drops its power.
+        let pid = decoy.pid();
+        let ready = process::wait_until(Duration::from_secs(5), || {
+            std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "sleep")
+        });
+        ensure!(ready, "the decoy did not start");
+        Ok(decoy)
+    }
+
+    /// A number that no other run uses, to know its processes by.
+    #[must_use]
+    pub fn marker(&self) -> String {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        format!(
+            "{}{:04}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        )
+    }
+}
+
+impl<'a> Run<'a> {
+    /// Options of `brig run`.
+    #[must_use]
+    pub fn options(mut self, options: &[&str]) -> Self {
+        self.options
+            .extend(options.iter().map(|&option| option.to_owned()));
+        self
+    }
+
+    /// Arguments of the program.
+    #[must_use]
+    pub fn args(mut self, arguments: &[&str]) -> Self {
+        self.what
+            .extend(arguments.iter().map(|&argument| argument.to_owned()));
+        self
+    }
+
+    /// Its standard input.
+    #[must_use]
+    pub fn stdin(mut self, bytes: &[u8]) -> Self {
+        self.stdin = bytes.to_vec();
+        self.options(&["--stdin", "-"])
+    }
+
+    /// A variable in the environment of `brig` itself (not of the program).
+    #[must_use]
+    pub fn host_env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Turns layers off; only a program built with control arms obeys.
+    #[must_use]
+    pub fn without(mut self, layers: &[&'static str]) -> Self {
+        self.without.extend(layers);
+        self
+    }
+
+    /// Starts it.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(self) -> Result<Started<'a>> {
+        let bench = self.bench;
+        let temporary = bench.stage.directory(bench.mode)?;
+        let brig = match (&bench.stage.arms, self.without.is_empty()) {
+            (_, true) => &bench.stage.brig,
+            (Some(arms), false) => arms,
+            (None, false) => return Err(crate::skip::Skip::because("not built with control arms").into()),
+        };
+        let mut command = bench.mode.command(brig);
+        command.current_dir(temporary.path()).arg("run").arg("--json");
+        match &bench.daemon {
+            Some((daemon, _)) => command.arg("--address").arg(daemon.address()),
+            None => command.arg("--embedded"),
+        };
+        command
+            .env("HOME", temporary.path())
+            .env("TMPDIR", temporary.path());
+        command.env("XDG_RUNTIME_DIR", temporary.path());
+        if !self.without.is_empty() {
+            command.env("BRIG_CONTROL_ARM", self.without.join(","));
+        }
+        command.envs(self.env).args(&self.options).args(&self.what);
+        let before = Surroundings::look(brig, bench.mode);
+        let sent_stdin = !self.stdin.is_empty();
+        let running = process::start(command, self.stdin)?;
+        Ok(Started {
+            bench,
+            running,
+            before,
+            temporary,
+            sent_stdin,
+        })
+    }
+
+    /// Runs it to its end and asserts that nothing is left behind.
+    ///
+    /// # Errors
+    /// When it does not end, prints no report or leaves something.
+    pub fn go(self) -> Result<Seen> {
+        self.start()?.finish()
+    }
+}
+
+impl Started<'_> {
+    /// The process of `brig run`.
+    #[must_use]
+    pub fn running(&self) -> &Running {
+        &self.running
+    }
+
+    /// Waits for the report, then asserts that nothing is left behind.
+    ///
+    /// # Errors
+    /// As [`Run::go`].
+    pub fn finish(self) -> Result<Seen> {
+        let bench = self.bench;
+        let sent = self.sent_stdin;
+        let done = self
+            .running
+            .finish(PATIENCE)
+            .with_context(|| format!("stdin sent: {sent}"))?;
+        let seen = Seen::from_run(&done)?;
+        match &bench.daemon {
+            None => nothing_is_left(&bench.stage.brig, bench.mode, &self.before),
+            Some((_, idle)) => no_more_than(&bench.stage.brig, bench.mode, idle),
+        }
+        .with_context(|| seen.told())?;
+        let left: Vec<_> = std::fs::read_dir(self.temporary.path())?
+            .flatten()
+            .map(|entry| entry.path())
+            .collect();
+        ensure!(
+            left.is_empty(),
+            "temporary files are left: {left:?}{}",
+            seen.told()
+        );
+        Ok(seen)
+    }
+
+    /// Waits for the end without looking at what else runs: for several at once.
+    ///
+    /// # Errors
+    /// When it does not end or prints no report.
+    pub fn report(self) -> Result<Seen> {
+        Seen::from_run(&self.running.finish(PATIENCE)?)
+    }
+}
+
+/// Whether the mode has every layer.
+#[must_use]
+pub fn is_full_strength(mode: Mode) -> bool {
+    mode.privilege != Privilege::Bare
+}

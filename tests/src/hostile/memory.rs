@@ -1,0 +1,141 @@
+//! Memory: the limit of the whole cell, its counters, and handles of the kernel.
+
+use super::{Arm, Check};
+use crate::cell::Bench;
+use crate::modes::Need;
+use anyhow::{Result, ensure};
+
+const MIB: f64 = 1_048_576.0;
+const SMALL: &[&str] = &["--memory", "160MiB", "--workspace", "8MiB"];
+
+pub(super) const CHECKS: &[Check] = &[
+    Check {
+        id: "M-01",
+        title: "too much memory ends the job as out_of_memory",
+        needs: &[Need::Cgroup],
+        body: |bench| {
+            let seen = bench
+                .program("memory_hog.py")
+                .args(&["400"])
+                .options(SMALL)
+                .go()?;
+            seen.is("out_of_memory", 137)?.printed("SAW partial output")?;
+            let peak = seen.usage("memory_peak_bytes")? / MIB;
+            ensure!((100.0..=160.0).contains(&peak), "peak {peak} MiB{}", seen.told());
+            ensure!(
+                seen.said.contains("memory") || seen.report.to_string().contains("--memory"),
+                "no hint{}",
+                seen.told()
+            );
+            Ok(())
+        },
+        arm: Arm::Shows(|bench| {
+            bench
+                .outside("memory_hog.py", &["400"])?
+                .reached("memory")
+                .map(drop)
+        }),
+    },
+    Check {
+        id: "M-01b",
+        title: "without a control group the address space is limited",
+        needs: &[],
+        body: |bench| {
+            let seen = bench
+                .program("memory_hog.py")
+                .args(&["400"])
+                .options(SMALL)
+                .go()?;
+            ensure!(
+                seen.lines("REACHED", "memory").is_empty(),
+                "it got its memory{}",
+                seen.told()
+            );
+            Ok(())
+        },
+        arm: Arm::Within,
+    },
+    Check {
+        id: "M-03",
+        title: "each job has its own memory limit",
+        needs: &[Need::Cgroup],
+        body: |bench| {
+            let run = || {
+                bench
+                    .program("memory_hold.py")
+                    .args(&["100", "0.7"])
+                    .options(SMALL)
+                    .start()
+            };
+            let together = [run()?, run()?, run()?];
+            for one in together {
+                one.report()?.exited(0)?.reached("memory")?;
+            }
+            Ok(())
+        },
+        arm: Arm::NoRefusal,
+    },
+    Check {
+        id: "M-05",
+        title: "a huge sparse mapping is answered, not fatal",
+        needs: &[],
+        body: |bench| {
+            let seen = bench.program("sparse_map.py").go()?;
+            seen.exited(0)?.printed("SAW finished cleanly").map(drop)
+        },
+        arm: Arm::NoRefusal,
+    },
+    Check {
+        id: "M-08",
+        title: "a child killed for memory is a flag, the main process goes on",
+        needs: &[Need::Cgroup],
+        body: |bench| {
+            let seen = bench
+                .program("child_out_of_memory.py")
+                .args(&["400"])
+                .options(SMALL)
+                .go()?;
+            seen.exited(0)?.flagged("children_out_of_memory")?;
+            ensure!(seen.saw("child_ended")? == "-9", "child{}", seen.told());
+            Ok(())
+        },
+        arm: Arm::Shows(|bench| {
+            bench
+                .outside("child_out_of_memory.py", &["400"])?
+                .reached("child_memory")
+                .map(drop)
+        }),
+    },
+    Check {
+        id: "M-11",
+        title: "the peak is counted and not carried over",
+        needs: &[Need::Cgroup],
+        body: |bench| {
+            let peak = |mib: &str| -> Result<f64> {
+                let seen = bench.program("memory_hold.py").args(&[mib, "0"]).go()?;
+                seen.exited(0)?;
+                Ok(seen.usage("memory_peak_bytes")? / MIB)
+            };
+            let (large, small) = (peak("200")?, peak("20")?);
+            ensure!((195.0..240.0).contains(&large), "200 MiB counted as {large}");
+            ensure!((18.0..60.0).contains(&small), "20 MiB counted as {small}");
+            Ok(())
+        },
+        arm: Arm::Within,
+    },
+    Check {
+        id: "M-12",
+        title: "handles of the kernel are bounded",
+        needs: &[],
+        body: |bench| {
+            let seen = bench.program("exhaust_handles.py").go()?;
+            seen.refused_everything_but(&[])?;
+            for what in ["files", "pipes", "sockets"] {
+                seen.refused(what, &["EMFILE", "ENFILE", "ENOMEM"])?;
+            }
+            seen.refused("locked_memory", &["ENOMEM", "EPERM", "EAGAIN"])?;
+            seen.printed("SAW finished cleanly").map(drop)
+        },
+        arm: Arm::Within,
+    },
+];

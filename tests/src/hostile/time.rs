@@ -1,0 +1,114 @@
+//! CPU and time: every deadline, whatever the program does about it.
+
+use super::{Arm, Check};
+use crate::cell::Bench;
+use crate::modes::Need;
+use crate::seen::Seen;
+use anyhow::{Result, ensure};
+use std::time::Duration;
+
+/// How late a deadline may be, besides the start and end of `brig run` itself.
+const LATE: f64 = 500.0;
+
+pub(super) const CHECKS: &[Check] = &[
+    Check {
+        id: "T-01",
+        title: "a busy loop ends at its wall-clock limit",
+        needs: &[],
+        body: |bench| wall(bench, "busy_loop.py", 1_000.0).map(drop),
+        arm: Arm::Within,
+    },
+    Check {
+        id: "T-02",
+        title: "a sleeper ends at its wall-clock limit and used no CPU",
+        needs: &[],
+        body: |bench| {
+            let seen = wall(bench, "sleep_forever.py", 1_000.0)?;
+            ensure!(seen.usage("cpu_ms")? < 400.0, "CPU time{}", seen.told());
+            Ok(())
+        },
+        arm: Arm::Within,
+    },
+    Check {
+        id: "T-03",
+        title: "CPU time of all processes together is limited",
+        needs: &[Need::Cgroup],
+        body: |bench| {
+            let options = ["--cpu-time", "1s", "--timeout", "20s"];
+            let seen = bench.program("burn_in_processes.py").options(&options).go()?;
+            seen.timed_out("cpu")?.printed("SAW partial output")?;
+            let cpu = seen.usage("cpu_ms")?;
+            ensure!(
+                (1_000.0..=1_200.0).contains(&cpu),
+                "{cpu} ms of CPU time{}",
+                seen.told()
+            );
+            Ok(())
+        },
+        arm: Arm::Within,
+    },
+    Check {
+        id: "T-05",
+        title: "a program that ignores every signal ends at its limit",
+        needs: &[],
+        body: |bench| wall(bench, "ignore_signals.py", 1_000.0).map(drop),
+        arm: Arm::Within,
+    },
+    Check {
+        id: "T-07",
+        title: "eight busy processes get one CPU",
+        needs: &[Need::Cgroup],
+        body: |bench| {
+            let seen = bench.program("burn_for.py").args(&["4"]).go()?;
+            seen.exited(0)?;
+            let cpus = seen.number("cpus")?;
+            ensure!((0.85..=1.1).contains(&cpus), "{cpus} CPUs{}", seen.told());
+            Ok(())
+        },
+        arm: Arm::Shows(|bench| {
+            let cores = std::thread::available_parallelism()?.get();
+            ensure!(cores > 1, crate::skip::Skip::because("this machine has one core"));
+            let cpus = bench.outside("burn_for.py", &["2"])?.number("cpus")?;
+            ensure!(cpus > 1.15, "outside it got {cpus} CPUs");
+            Ok(())
+        }),
+    },
+    Check {
+        id: "T-08",
+        title: "a program that ends before its limits is not touched by them",
+        needs: &[],
+        body: |bench| {
+            let seen = bench
+                .code("print(6 * 7)")
+                .options(&["--timeout", "5s", "--cpu-time", "5s"])
+                .go()?;
+            seen.exited(0)?;
+            ensure!(
+                seen.stdout == "42\n" && seen.elapsed < Duration::from_secs(4),
+                "{}",
+                seen.told()
+            );
+            Ok(())
+        },
+        arm: Arm::NoRefusal,
+    },
+];
+
+/// Runs `program` with a wall-clock limit and asserts that it ended there.
+fn wall(bench: &Bench, program: &str, limit: f64) -> Result<Seen> {
+    let timeout = format!("{limit}ms");
+    let seen = bench.program(program).options(&["--timeout", &timeout]).go()?;
+    seen.timed_out("wall")?.printed("SAW partial output")?;
+    let wall = seen.usage("wall_ms")?;
+    ensure!(
+        wall >= limit - 1.0 && wall <= limit + LATE,
+        "{wall} ms of {limit}{}",
+        seen.told()
+    );
+    ensure!(
+        seen.elapsed < Duration::from_secs(4),
+        "the caller waited too long{}",
+        seen.told()
+    );
+    Ok(seen)
+}

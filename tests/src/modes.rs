@@ -1,0 +1,246 @@
+//! The modes: with which power Brig runs, and how a job reaches it.
+
+use crate::process;
+use crate::skip::Skip;
+use nix::unistd::{Uid, User};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// With which power the keeper runs (docs/modes.md).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Privilege {
+    /// As root: every layer.
+    Root,
+    /// As an ordinary user with a subordinate range and delegated control groups: every layer.
+    Subordinate,
+    /// As an ordinary user with neither.
+    Bare,
+}
+
+/// How a job reaches the engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reach {
+    /// `brig run` starts the engine in its own process.
+    Embedded,
+    /// `brig run` talks to a `brig serve`.
+    Served,
+}
+
+/// One mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Mode {
+    /// With which power.
+    pub privilege: Privilege,
+    /// How reached.
+    pub reach: Reach,
+}
+
+/// What a check asks of the mode beside the layers that every mode has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Need {
+    /// A control group: limits on the memory and CPU of the whole cell, and their counters.
+    Cgroup,
+    /// A uid that no other job and no user of the host has.
+    DistinctUid,
+    /// The harness itself must be root.
+    HarnessRoot,
+    /// Every job has a keeper and an engine of its own.
+    Embedded,
+}
+
+const CONTROLLERS: [&str; 7] = ["memory", "pids", "cpu", "cpuacct", "freezer", "blkio", "unified"];
+const DELEGATED: &str = "brig-tests-delegated";
+
+impl Mode {
+    /// The modes of the corpus, in the order in which they are run.
+    pub const ALL: [Mode; 4] = [
+        Mode {
+            privilege: Privilege::Root,
+            reach: Reach::Embedded,
+        },
+        Mode {
+            privilege: Privilege::Root,
+            reach: Reach::Served,
+        },
+        Mode {
+            privilege: Privilege::Subordinate,
+            reach: Reach::Embedded,
+        },
+        Mode {
+            privilege: Privilege::Bare,
+            reach: Reach::Embedded,
+        },
+    ];
+
+    /// The modes in which `brig run` is alone.
+    #[must_use]
+    pub fn embedded() -> Vec<Mode> {
+        Self::ALL
+            .into_iter()
+            .filter(|mode| mode.reach == Reach::Embedded)
+            .collect()
+    }
+
+    /// As in the names of tests.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match (self.privilege, self.reach) {
+            (Privilege::Root, Reach::Embedded) => "root",
+            (Privilege::Root, Reach::Served) => "root, served",
+            (Privilege::Subordinate, Reach::Embedded) => "subordinate",
+            (Privilege::Subordinate, Reach::Served) => "subordinate, served",
+            (Privilege::Bare, Reach::Embedded) => "bare",
+            (Privilege::Bare, Reach::Served) => "bare, served",
+        }
+    }
+
+    /// The level that this mode gives by default.
+    #[must_use]
+    pub fn level(self) -> &'static str {
+        match self.privilege {
+            Privilege::Root | Privilege::Subordinate => "strict",
+            Privilege::Bare => "workstation",
+        }
+    }
+
+    /// Whether this harness can run the mode.
+    ///
+    /// # Errors
+    /// The reason why not.
+    pub fn available(self) -> Result<(), Skip> {
+        if !Uid::effective().is_root() {
+            return match self.privilege {
+                Privilege::Bare => Ok(()),
+                Privilege::Root | Privilege::Subordinate => {
+                    Err(Skip::because("the tests do not run as root"))
+                }
+            };
+        }
+        match self.user_name() {
+            None => Ok(()),
+            Some(name) if user(name).is_none() => {
+                Err(Skip::because(format!("no user {name}: tests/run makes it")))
+            }
+            Some(_) if self.privilege == Privilege::Subordinate && !has_program("newuidmap") => {
+                Err(Skip::because("newuidmap is not installed (package uidmap)"))
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Whether the mode gives what a check needs.
+    ///
+    /// # Errors
+    /// The reason why not, as docs/modes.md has it.
+    pub fn gives(self, need: Need) -> Result<(), Skip> {
+        match (need, self.privilege, self.reach) {
+            (Need::Cgroup, Privilege::Bare, _) => {
+                Err(Skip::because("not given in this mode: no control group"))
+            }
+            (Need::DistinctUid, Privilege::Bare, _) => Err(Skip::because(
+                "not given in this mode: the cell runs with the user's own uid",
+            )),
+            (Need::HarnessRoot, _, _) if !Uid::effective().is_root() => Err(Skip::because(
+                "looking from outside needs the tests to run as root",
+            )),
+            (Need::Embedded, _, Reach::Served) => Err(Skip::because("asked of embedded runs only")),
+            (Need::Cgroup | Need::DistinctUid | Need::HarnessRoot | Need::Embedded, _, _) => Ok(()),
+        }
+    }
+
+    fn user_name(self) -> Option<&'static str> {
+        match self.privilege {
+            Privilege::Root => None,
+            Privilege::Subordinate => Some("brig-sub"),
+            Privilege::Bare => Some("brig-bare"),
+        }
+    }
+
+    /// The user whom the mode runs as, where it is not the harness's own.
+    #[must_use]
+    pub fn user(self) -> Option<User> {
+        if !Uid::effective().is_root() {
+            return None;
+        }
+        self.user_name().and_then(user)
+    }
+
+    /// A command that runs `program` with the power of the mode and an environment of its own.
+    #[must_use]
+    pub fn command(self, program: &Path) -> Command {
+        let mut command = match self.user() {
+            None => process::command(program),
+            Some(user) => {
+                let mut command = process::command("sh");
+                command.arg("-c").arg(drop_script(self.privilege)).arg("sh");
+                command
+                    .arg(user.uid.to_string())
+                    .arg(user.gid.to_string())
+                    .arg(program);
+                command
+            }
+        };
+        command
+            .env_clear()
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
+            .env("LANG", "C.UTF-8");
+        command
+    }
+}
+
+/// Enters the delegated groups (where the mode has them), then becomes the user: `sh -c SCRIPT sh UID GID PROGRAM ..`.
+fn drop_script(privilege: Privilege) -> String {
+    let become_user = r#"u=$1; g=$2; shift 2; exec setpriv --reuid "$u" --regid "$g" --clear-groups -- "$@""#;
+    let mut script = String::new();
+    if privilege == Privilege::Subordinate {
+        for directory in delegated_groups() {
+            script.push_str(&format!("echo $$ > {}/cgroup.procs && ", directory.display()));
+        }
+        script.push_str("true && ");
+    }
+    script + become_user
+}
+
+/// The control groups that belong to the user of the subordinate mode, made when missing: what
+/// `Delegate=yes` does on a host with systemd.
+fn delegated_groups() -> Vec<PathBuf> {
+    let root = Path::new("/sys/fs/cgroup");
+    let trees: Vec<PathBuf> = if root.join("cgroup.controllers").exists() {
+        vec![root.to_path_buf()]
+    } else {
+        CONTROLLERS
+            .iter()
+            .map(|name| root.join(name))
+            .filter(|tree| tree.is_dir())
+            .collect()
+    };
+    trees.into_iter().filter_map(|tree| delegate(&tree)).collect()
+}
+
+fn delegate(tree: &Path) -> Option<PathBuf> {
+    let owner = user("brig-sub")?;
+    let directory = tree.join(DELEGATED);
+    std::fs::create_dir_all(&directory).ok()?;
+    let own = |path: &Path| nix::unistd::chown(path, Some(owner.uid), Some(owner.gid)).ok();
+    own(&directory)?;
+    for file in [
+        "cgroup.procs",
+        "cgroup.threads",
+        "cgroup.subtree_control",
+        "tasks",
+    ] {
+        own(&directory.join(file));
+    }
+    Some(directory)
+}
+
+fn user(name: &str) -> Option<User> {
+    User::from_name(name).ok().flatten()
+}
+
+/// Whether a program is in the path of the tests.
+#[must_use]
+pub fn has_program(name: &str) -> bool {
+    std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|directory| directory.join(name).is_file()))
+}

@@ -1,0 +1,32 @@
+//! Suites with a harness of their own: one trial per check and mode, skips with their reasons.
+
+use crate::skip::Skip;
+use anyhow::Result;
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use std::process::ExitCode;
+
+/// One trial. A [`Skip`] among the causes of its error is a skip, everything else a failure.
+pub fn trial(name: impl Into<String>, body: impl FnOnce() -> Result<()> + Send + 'static) -> Trial {
+    Trial::ignorable_test(name, move || match body() {
+        Ok(()) => Ok(Completion::Completed),
+        Err(error) => match error.downcast_ref::<Skip>() {
+            Some(skip) => Ok(Completion::ignored_with(skip)),
+            None => Err(Failed::from(format!("{error:#}"))),
+        },
+    })
+}
+
+/// Runs the trials one after another: deadlines are measured and leftovers counted, which other cells on the
+/// same two cores would disturb.
+#[must_use]
+pub fn run(trials: Vec<Trial>) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1);
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// Whether the long forms are wanted too (`tests/run --long`).
+#[must_use]
+pub fn is_long() -> bool {
+    std::env::var_os("BRIG_TESTS_LONG").is_some()
+}
