@@ -1,0 +1,2 @@
+-- Every known file.
+SELECT id FROM files;

@@ -1,0 +1,2 @@
+-- The first complaint about the file, or `ok`.
+PRAGMA integrity_check (1);

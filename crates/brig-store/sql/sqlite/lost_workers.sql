@@ -1,0 +1,3 @@
+-- Running jobs of every worker but one.
+SELECT id, tenant, state, attempts, not_before, expires, worker, lease_until, max_attempts, queue_timeout_ms, durability
+FROM jobs WHERE state IN ('running', 'cancelling') AND worker <> $1 ORDER BY lease_until LIMIT $2;

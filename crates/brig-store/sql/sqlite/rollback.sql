@@ -1,0 +1,2 @@
+-- Ends whatever transaction an interrupted operation left open.
+ROLLBACK;

@@ -1,0 +1,2 @@
+-- Bytes stored for a tenant.
+SELECT coalesce(sum(size), 0) AS bytes FROM files WHERE tenant = $1;
