@@ -94,8 +94,6 @@ pub trait OutputSink: Send + Sync {
 pub struct OutputPiece {
     /// Of which stream.
     pub stream: StreamName,
-    /// Bytes of this stream that were left out right before `data`: the middle between head and tail.
-    pub dropped_before: u64,
     /// The bytes.
     pub data: Vec<u8>,
 }
