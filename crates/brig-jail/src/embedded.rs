@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 /// Starts `program args…` as the keeper of this process; it finds its end of the socket with
 /// [`take_inherited_socket`]. The keeper ends when the returned link is dropped.
@@ -55,4 +55,14 @@ pub fn seal_init(image: &[u8]) -> io::Result<OwnedFd> {
     let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SEAL;
     fcntl(&memfd, FcntlArg::F_ADD_SEALS(seals))?;
     Ok(memfd)
+}
+
+/// Runs a helper of the system to its end, without terminal or output.
+pub(crate) fn run_quietly<A: AsRef<OsStr>>(
+    program: &Path,
+    args: impl IntoIterator<Item = A>,
+) -> io::Result<ExitStatus> {
+    #[expect(clippy::disallowed_methods, reason = "newuidmap and newgidmap, before any cell exists")]
+    let mut command = Command::new(program);
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()
 }

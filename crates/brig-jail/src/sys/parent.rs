@@ -360,3 +360,10 @@ fn drop_bounding(capability: u64) -> nix::Result<()> {
     let result = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0_u64, 0_u64, 0_u64) };
     Errno::result(result).map(drop)
 }
+
+/// A fixed descriptor number of a process of ours between fork and exec, as a borrow.
+pub(crate) fn borrow_fixed(number: RawFd) -> BorrowedFd<'static> {
+    // SAFETY: `borrow_raw` needs a number that is not -1 and stays open while it is used. The callers have put
+    // an open file at this number themselves, and in those processes nothing closes it before exec or exit.
+    unsafe { BorrowedFd::borrow_raw(number) }
+}

@@ -1,0 +1,341 @@
+//! Cloning a cell's PID 1.
+//!
+//! ```text
+//!  keeper          P (fork of the keeper)                C (clone of P, child of the keeper)
+//!    │ ──fork──▶ makes the cell's groups, enters them
+//!    │           joins the outer user namespace
+//!    │           clone3 ─────────────────────────────▶ waits for P
+//!    │           writes C's one-line maps ───"go"────▶ becomes 10001, executes brig-jail-init
+//!    │ ◀─Cloned─                                        (forks the stub: it stays in the cell's groups)
+//!    │ ◀──────────────────────────────Forked───────────
+//!    │ ──move──▶ moves PID 1 into the `init` groups
+//!    │ ◀─Moved── exits
+//! ```
+//!
+//! Everything slow (directories, moves between groups) happens in P, so the keeper's loop never waits for it. P
+//! and C do the minimum: they are copies of the keeper.
+
+use crate::cgroup::{CellGroups, move_process};
+use crate::control::CONTROL_FD;
+use crate::plan::AGENT_ID;
+use crate::protocol::{CellLimits, UidKind};
+use crate::remedy::item;
+use crate::stage::{SETUP_FAILURE_BYTES, SetupFailure, Stage};
+use crate::sys::parent::{self as sys, Cloned};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::{CloneFlags, setns};
+use nix::sys::prctl;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::unistd::{ForkResult, Gid, Pid, Uid, pipe2, read, setgroups, setresgid, setresuid, setsid, write};
+use std::convert::Infallible;
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+/// Nice value of PID 1 where we may raise it: above every program, below nothing of the system's.
+const INIT_NICE: i32 = -10;
+
+/// How often clone3 is tried while dead namespaces are still being freed (they are, 40 to 80 ms after a cell).
+const CLONE_ATTEMPTS: usize = 100;
+const CLONE_PAUSE_MILLIS: u16 = 5;
+
+/// Longest wait of P for a word from the keeper.
+const PATIENCE_MILLIS: u16 = 10_000;
+
+/// Bytes of a report of P or C.
+pub(crate) const REPORT_BYTES: usize = 8;
+
+/// The namespaces of every cell.
+pub(crate) const NAMESPACES: i32 = libc::CLONE_NEWUSER
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWNS
+    | libc::CLONE_NEWNET
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWCGROUP;
+
+/// What P and C tell the keeper.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Report {
+    /// PID 1 exists, as this pid of the keeper's namespace.
+    Cloned { init: Pid, class_raised: bool },
+    /// PID 1 is in the `init` groups.
+    Moved,
+    /// A step failed.
+    Failed(SetupFailure),
+}
+
+impl Report {
+    fn encode(self) -> [u8; REPORT_BYTES] {
+        let mut record = [0; REPORT_BYTES];
+        match self {
+            Report::Cloned { init, class_raised } => {
+                let [p0, p1, p2, p3] = init.as_raw().to_le_bytes();
+                record = [1, u8::from(class_raised), p0, p1, p2, p3, 0, 0];
+            }
+            Report::Moved => record[0] = 2,
+            Report::Failed(failure) => {
+                record[0] = 3;
+                record[1..].copy_from_slice(&failure.encode());
+            }
+        }
+        record
+    }
+
+    pub(crate) fn decode(record: &[u8]) -> Option<Report> {
+        let (tag, rest) = record.split_first()?;
+        match (tag, rest) {
+            (1, [raised, p0, p1, p2, p3, ..]) => Some(Report::Cloned {
+                init: Pid::from_raw(i32::from_le_bytes([*p0, *p1, *p2, *p3])),
+                class_raised: *raised != 0,
+            }),
+            (2, _) => Some(Report::Moved),
+            (3, rest) => {
+                let failure: [u8; SETUP_FAILURE_BYTES] = rest.try_into().ok()?;
+                SetupFailure::decode(failure).map(Report::Failed)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What a cell is cloned from.
+#[derive(Debug)]
+pub(crate) struct Template<'a> {
+    /// The cell's groups, where the host gives some.
+    pub(crate) groups: Option<&'a CellGroups>,
+    /// Limits that are written at once.
+    pub(crate) limits: &'a CellLimits,
+    /// The outer user namespace.
+    pub(crate) outer: BorrowedFd<'a>,
+    /// Its kind: what P has to do to be somebody in it.
+    pub(crate) uid_kind: UidKind,
+    /// The cell's id in the outer namespace.
+    pub(crate) slot: u32,
+    /// The sealed `brig-jail-init`.
+    pub(crate) init: BorrowedFd<'a>,
+    /// Namespaces, as CLONE_NEW* flags.
+    pub(crate) namespaces: i32,
+}
+
+/// A cell that is being cloned, as the keeper sees it.
+#[derive(Debug)]
+pub(crate) struct Launch {
+    /// P.
+    pub(crate) helper: Pid,
+    /// Socket to P (and C): reports, and the word to move.
+    pub(crate) report: OwnedFd,
+    /// Socket to PID 1.
+    pub(crate) control: OwnedFd,
+}
+
+/// Forks P and returns at once.
+pub(crate) fn launch(template: &Template<'_>) -> nix::Result<Launch> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let (control, init_end) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
+    let (report, helper_end) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
+    match sys::fork_single_threaded()? {
+        ForkResult::Parent { child } => Ok(Launch { helper: child, report, control }),
+        ForkResult::Child => {
+            let outcome = Helper::begin(template, &init_end, &helper_end).and_then(Helper::run);
+            let code = match outcome {
+                Ok(()) => 0,
+                Err((report, failure)) => {
+                    // A keeper that is gone needs no report.
+                    drop(write(report, &Report::Failed(failure).encode()));
+                    1
+                }
+            };
+            sys::exit_now(code)
+        }
+    }
+}
+
+/// Tells P to move PID 1.
+pub(crate) fn say_move(report: BorrowedFd<'_>) -> nix::Result<()> {
+    sys::send_record(report, &[1], &[])
+}
+
+type HelperResult<T> = Result<T, (BorrowedFd<'static>, SetupFailure)>;
+
+/// P, with its descriptors where it wants them.
+#[derive(Debug)]
+struct Helper<'a> {
+    template: &'a Template<'a>,
+}
+
+// The fixed places of P's descriptors; everything above is closed.
+const REPORT_FD: RawFd = 4;
+const INIT_FD: RawFd = 5;
+const OUTER_FD: RawFd = 6;
+const FIRST_CLOSED: u32 = 7;
+
+fn fixed(number: RawFd) -> BorrowedFd<'static> {
+    sys::borrow_fixed(number)
+}
+
+fn failed(stage: Stage, item: u16) -> impl Fn(Errno) -> (BorrowedFd<'static>, SetupFailure) {
+    move |errno| (fixed(REPORT_FD), SetupFailure { stage, item, errno: errno as i32 })
+}
+
+impl<'a> Helper<'a> {
+    /// Leaves the keeper behind: descriptors, signals, session.
+    fn begin(template: &'a Template<'a>, control: &OwnedFd, report: &OwnedFd) -> HelperResult<Helper<'a>> {
+        let places = [
+            (control.as_raw_fd(), CONTROL_FD),
+            (report.as_raw_fd(), REPORT_FD),
+            (template.init.as_raw_fd(), INIT_FD),
+            (template.outer.as_raw_fd(), OUTER_FD),
+        ];
+        let fail = failed(Stage::Clone, item::HELPER);
+        // The old numbers may be the new ones of others: out of the way first.
+        let mut moved = [(0, 0); 4];
+        for ((old, new), place) in places.into_iter().zip(&mut moved) {
+            *place = (fcntl(fixed(old), FcntlArg::F_DUPFD_CLOEXEC(16)).map_err(&fail)?, new);
+        }
+        for (old, new) in moved {
+            sys::duplicate_to(old, new).map_err(&fail)?;
+        }
+        sys::close_from(FIRST_CLOSED).map_err(&fail)?;
+        for kept in [REPORT_FD, INIT_FD, OUTER_FD] {
+            fcntl(fixed(kept), FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(&fail)?;
+        }
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).map_err(&fail)?;
+        // Ctrl-C on the keeper's terminal is the keeper's business.
+        setsid().map_err(&fail)?;
+        // The keeper is single-threaded, so its death and only its death sends this.
+        prctl::set_pdeathsig(Signal::SIGKILL).map_err(&fail)?;
+        Ok(Helper { template })
+    }
+
+    fn run(self) -> HelperResult<()> {
+        let mut init_groups = self.enter_groups()?;
+        let class_raised = sys::set_nice(INIT_NICE).is_ok();
+        self.join_outer()?;
+        let (wait, go) = pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(failed(Stage::Clone, item::HELPER))?;
+        let init = match clone_patiently(self.template.namespaces)? {
+            Cloned::Child => {
+                drop(go);
+                // Only `Err`: on success brig-jail-init runs here.
+                let Err(failure) = become_init(&wait);
+                return Err(failure);
+            }
+            Cloned::Parent(init) => init,
+        };
+        self.map(init)?;
+        let moves = self.template.groups.is_some();
+        tell(Report::Cloned { init, class_raised })?;
+        write(&go, &[1]).map_err(failed(Stage::Clone, item::HELPER))?;
+        if moves && heard_from_keeper()? {
+            move_process(&mut init_groups, init).map_err(failed(Stage::Cgroup, item::CGROUP_MOVE_INIT))?;
+            tell(Report::Moved)?;
+        }
+        Ok(())
+    }
+
+    /// Makes and enters the cell's groups; returns the way into the `init` groups.
+    fn enter_groups(&self) -> HelperResult<Vec<File>> {
+        let Some(groups) = self.template.groups else { return Ok(Vec::new()) };
+        groups.create().map_err(failed(Stage::Cgroup, item::CGROUP_CREATE))?;
+        groups.limit(self.template.limits).map_err(failed(Stage::Cgroup, item::CGROUP_LIMIT))?;
+        let init = groups.open_init().map_err(failed(Stage::Cgroup, item::CGROUP_OPEN_INIT))?;
+        groups.enter().map_err(failed(Stage::Cgroup, item::CGROUP_ENTER))?;
+        Ok(init)
+    }
+
+    /// Becomes id 0 of the outer namespace: there P may write any map of a nested one, and outside it is nobody.
+    fn join_outer(&self) -> HelperResult<()> {
+        let fail = failed(Stage::Clone, item::JOIN_OUTER);
+        let uid_kind = self.template.uid_kind;
+        if uid_kind == UidKind::RootRange {
+            setgroups(&[]).map_err(&fail)?;
+        }
+        setns(fixed(OUTER_FD), CloneFlags::CLONE_NEWUSER).map_err(&fail)?;
+        if uid_kind == UidKind::Subordinate {
+            setgroups(&[]).map_err(&fail)?;
+        }
+        let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
+        setresgid(gid, gid, gid).map_err(&fail)?;
+        setresuid(uid, uid, uid).map_err(&fail)?;
+        // Else C's files in /proc would belong to the host's root, and P could not write C's maps.
+        prctl::set_dumpable(true).map_err(&fail)
+    }
+
+    fn map(&self, init: Pid) -> HelperResult<()> {
+        let line = format!("{AGENT_ID} {} 1", self.template.slot);
+        for (file, value) in [("setgroups", "deny"), ("uid_map", &line), ("gid_map", &line)] {
+            let written = std::fs::write(format!("/proc/{init}/{file}"), value);
+            written
+                .map_err(|error| failed(Stage::IdMap, item::CELL_MAP)(crate::cgroup::errno_of(&error)))?;
+        }
+        Ok(())
+    }
+}
+
+fn tell(report: Report) -> HelperResult<()> {
+    write(fixed(REPORT_FD), &report.encode()).map(drop).map_err(failed(Stage::Clone, item::HELPER))
+}
+
+/// Waits for the keeper. `false`: it is gone, or gave this cell up.
+fn heard_from_keeper() -> HelperResult<bool> {
+    let fail = failed(Stage::Clone, item::HELPER);
+    wait_for_keeper(PATIENCE_MILLIS).map_err(&fail)?;
+    Ok(matches!(read(fixed(REPORT_FD), &mut [0]), Ok(1)))
+}
+
+fn wait_for_keeper(millis: u16) -> nix::Result<()> {
+    let report = fixed(REPORT_FD);
+    let mut wait = [PollFd::new(report.as_fd(), PollFlags::POLLIN)];
+    poll(&mut wait, PollTimeout::from(millis)).map(drop)
+}
+
+/// Namespaces of cells that have just ended still count for a moment: ENOSPC and EAGAIN pass.
+fn clone_patiently(namespaces: i32) -> HelperResult<Cloned> {
+    let fail = failed(Stage::Clone, item::CLONE);
+    for _attempt in 1..CLONE_ATTEMPTS {
+        match sys::clone_for_parent(namespaces) {
+            Err(Errno::ENOSPC | Errno::EAGAIN | Errno::ENOMEM) => {
+                wait_for_keeper(CLONE_PAUSE_MILLIS).map_err(&fail)?;
+            }
+            cloned => return cloned.map_err(&fail),
+        }
+    }
+    sys::clone_for_parent(namespaces).map_err(&fail)
+}
+
+/// C: waits for its maps, becomes the agent with every capability of its own namespaces, executes init.
+fn become_init(wait: &OwnedFd) -> HelperResult<Infallible> {
+    let fail = failed(Stage::Clone, item::BECOME_INIT);
+    if read(wait, &mut [0]).map_err(&fail)? == 0 {
+        return Err(fail(Errno::ECANCELED));
+    }
+    let (uid, gid) = (Uid::from_raw(AGENT_ID), Gid::from_raw(AGENT_ID));
+    setresgid(gid, gid, gid).map_err(&fail)?;
+    setresuid(uid, uid, uid).map_err(&fail)?;
+    // Init builds the jail with them and gives them up; without the ambient set execve would take them, since
+    // 10001 is not 0.
+    sys::keep_capabilities_over_exec().map_err(&fail)?;
+    let errno = sys::execute_descriptor(fixed(INIT_FD), c"brig-jail-init");
+    Err(failed(Stage::Clone, item::EXECUTE_INIT)(errno))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_report_survives_its_encoding() {
+        let failure = SetupFailure { stage: Stage::Clone, item: 3, errno: 28 };
+        for report in [
+            Report::Cloned { init: Pid::from_raw(4_000_001), class_raised: true },
+            Report::Moved,
+            Report::Failed(failure),
+        ] {
+            assert_eq!(Report::decode(&report.encode()), Some(report));
+        }
+        assert_eq!(Report::decode(&[]), None);
+        assert_eq!(Report::decode(&[9; REPORT_BYTES]), None);
+    }
+}
