@@ -7,6 +7,7 @@ use crate::process::{self, Decoy, Running};
 use crate::seen::Seen;
 use crate::stage::Stage;
 use anyhow::{Context, Result, ensure};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ pub struct Bench {
 }
 
 /// One run, being put together.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Run<'a> {
     bench: &'a Bench,
     options: Vec<String>,
@@ -35,6 +36,7 @@ pub struct Run<'a> {
     stdin: Vec<u8>,
     env: Vec<(String, String)>,
     without: Vec<&'static str>,
+    config: Option<tempfile::NamedTempFile>,
 }
 
 /// A run that was started.
@@ -45,6 +47,7 @@ pub struct Started<'a> {
     before: Surroundings,
     temporary: tempfile::TempDir,
     sent_stdin: bool,
+    _config: Option<tempfile::NamedTempFile>,
 }
 
 impl Bench {
@@ -77,6 +80,12 @@ impl Bench {
         self.run(vec!["--in".into(), verdicts], vec![path])
     }
 
+    /// A Python file, by itself.
+    #[must_use]
+    pub fn file(&self, path: &str) -> Run<'_> {
+        self.run(Vec::new(), vec![path.to_owned()])
+    }
+
     /// A Python program given as text.
     #[must_use]
     pub fn code(&self, code: &str) -> Run<'_> {
@@ -99,6 +108,7 @@ impl Bench {
             stdin: Vec::new(),
             env: Vec::new(),
             without: Vec::new(),
+            config: None,
         }
     }
 
@@ -201,6 +211,22 @@ impl<'a> Run<'a> {
         self
     }
 
+    /// Gives `brig` a configuration of its own.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn config(mut self, text: &str) -> Result<Self> {
+        let file = tempfile::Builder::new()
+            .prefix("config-")
+            .suffix(".toml")
+            .tempfile_in(self.bench.stage.path(""))?;
+        std::fs::write(file.path(), text)?;
+        std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o644))?;
+        let path = file.path().display().to_string();
+        self.config = Some(file);
+        Ok(self.host_env("BRIG_CONFIG", &path))
+    }
+
     /// Turns layers off; only a program built with control arms obeys.
     #[must_use]
     pub fn without(mut self, layers: &[&'static str]) -> Self {
@@ -243,6 +269,7 @@ impl<'a> Run<'a> {
             before,
             temporary,
             sent_stdin,
+            _config: self.config,
         })
     }
 

@@ -1,7 +1,6 @@
 //! Memory: the limit of the whole cell, its counters, and handles of the kernel.
 
 use super::{Arm, Check};
-use crate::cell::Bench;
 use crate::modes::Need;
 use anyhow::{Result, ensure};
 
