@@ -1,5 +1,6 @@
 """Forks without bound, children too, and swallows every error. An argument stops it at so many children."""
 import os
+import signal
 import sys
 import time
 from verdicts import saw, word
@@ -7,16 +8,18 @@ from verdicts import saw, word
 stop_at = int(sys.argv[1]) if len(sys.argv) > 1 else None
 me = os.getpid()
 end = time.monotonic() + 2.0
-children, refusals = 0, 0
+children, refusals, started = 0, 0, []
 while time.monotonic() < end and children != stop_at:
     try:
-        if os.fork() == 0:
+        pid = os.fork()
+        if pid == 0:
             if stop_at is not None:
                 time.sleep(10)
                 os._exit(0)
             children = 0
             continue
         children += 1
+        started.append(pid)
     except OSError as error:
         if os.getpid() == me and refusals == 0:
             print("REFUSED fork", word(error), "Resource temporarily unavailable", file=sys.stderr, flush=True)
@@ -26,5 +29,8 @@ while time.monotonic() < end and children != stop_at:
 if os.getpid() != me:
     os._exit(0)
 saw("children", children)
+if stop_at is not None:
+    for pid in started:
+        os.kill(pid, signal.SIGKILL)
 if refusals == 0:
     print("REACHED fork", children, flush=True)

@@ -49,7 +49,7 @@ pub(super) const CHECKS: &[Check] = &[
         arm: Arm::Shows(|bench| {
             let seen = bench.outside("sensitive_proc.py", &[])?;
             for attempt in [
-                "read /proc/kcore",
+                "read /proc/keys",
                 "read /proc/kmsg",
                 "read /proc/1/environ",
                 "write /proc/sys/kernel/hostname",

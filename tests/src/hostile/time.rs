@@ -69,6 +69,13 @@ pub(super) const CHECKS: &[Check] = &[
             let cores = std::thread::available_parallelism()?.get();
             ensure!(cores > 1, crate::skip::Skip::because("this machine has one core"));
             let cpus = bench.outside("burn_for.py", &["2"])?.number("cpus")?;
+            let load = std::fs::read_to_string("/proc/loadavg")?;
+            let load: f64 = load.split(' ').next().unwrap_or_default().parse()?;
+            let is_busy = load > 1.5 * f64::from(u32::try_from(cores)?);
+            ensure!(
+                cpus > 1.15 || !is_busy,
+                crate::skip::Skip::because("this machine is busy with other work")
+            );
             ensure!(cpus > 1.15, "outside it got {cpus} CPUs");
             Ok(())
         }),
