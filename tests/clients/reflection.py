@@ -62,5 +62,33 @@ try:
 except grpc.RpcError as error:
     print("empty", error.code().name, "spec" in str(error.details()))
 
+
+
+def refusal(service, name, request):
+    """The status with which a request is refused, or what it answered."""
+    call, Request = method(service, name)
+    try:
+        answer = call(json_format.ParseDict(request, Request()), timeout=30)
+        return str(list(answer)) if hasattr(answer, "__iter__") else str(answer)
+    except grpc.RpcError as error:
+        return error.code().name
+
+
+for wrong in ("../../etc/passwd", "/etc/passwd", "", "not-an-id", "00000000-0000-0000-0000-000000000000"):
+    print("download", repr(wrong), refusal("brig.v1.FileService", "Download", {"file_id": wrong}))
+    print("get", repr(wrong), refusal("brig.v1.ExecutionService", "Get", {"job_id": wrong}))
+
+submit, Request = method("brig.v1.ExecutionService", "Submit")
+key = "a-key-of-the-reflection-client"
+first = submit(json_format.ParseDict(dict(wanted, idempotency_key=key), Request()), timeout=10)
+again = submit(json_format.ParseDict(dict(wanted, idempotency_key=key), Request()), timeout=10)
+print("repeated", first.job_id == again.job_id, first.existing, again.existing)
+other = {"spec": {"program": {"command": {"argv": ["true"]}}}, "idempotency_key": key}
+print("other body", refusal("brig.v1.ExecutionService", "Submit", other))
+large = {"spec": {"program": {"python": {"code": {"inline": "eHh4" * (2 << 20)}}}}}
+print("large", refusal("brig.v1.ExecutionService", "Submit", large))
+hostile = {"spec": {"program": {"command": {"argv": ["true"]}}, "inputs": [{"path": "../x", "content": {"inline": "eA=="}}]}}
+print("hostile path", refusal("brig.v1.ExecutionService", "Submit", hostile))
+
 check, Request = method("grpc.health.v1.Health", "Check")
 print("health", json_format.MessageToDict(check(Request(), timeout=10)))

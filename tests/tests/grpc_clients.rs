@@ -51,10 +51,32 @@ fn reflection() -> Result<()> {
         "same True",
         "unknown NOT_FOUND",
         "empty INVALID_ARGUMENT",
+        "repeated True False True",
+        "large RESOURCE_EXHAUSTED",
+        "hostile path INVALID_ARGUMENT",
         "'status': 'SERVING'",
     ] {
         ensure!(told.contains(line), "no {line:?} in\n{told}");
     }
+    for line in told
+        .lines()
+        .filter(|line| line.starts_with("download ") || line.starts_with("get "))
+    {
+        ensure!(
+            line.ends_with("INVALID_ARGUMENT") || line.ends_with("NOT_FOUND"),
+            "{line}"
+        );
+    }
+    let other = told
+        .lines()
+        .find(|line| line.starts_with("other body "))
+        .unwrap_or_default();
+    ensure!(
+        ["ALREADY_EXISTS", "FAILED_PRECONDITION", "INVALID_ARGUMENT"]
+            .iter()
+            .any(|code| other.ends_with(code)),
+        "{other}"
+    );
     daemon.stop()
 }
 
