@@ -7,7 +7,6 @@ use crate::process::{self, Decoy, Running};
 use crate::seen::Seen;
 use crate::stage::Stage;
 use anyhow::{Context, Result, ensure};
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
@@ -36,7 +35,6 @@ pub struct Run<'a> {
     stdin: Vec<u8>,
     env: Vec<(String, String)>,
     without: Vec<&'static str>,
-    config: Option<tempfile::NamedTempFile>,
 }
 
 /// A run that was started.
@@ -47,7 +45,6 @@ pub struct Started<'a> {
     before: Surroundings,
     temporary: tempfile::TempDir,
     sent_stdin: bool,
-    _config: Option<tempfile::NamedTempFile>,
 }
 
 impl Bench {
@@ -56,20 +53,29 @@ impl Bench {
     /// # Errors
     /// When the daemon does not come up or cannot run a job.
     pub fn set_up(stage: Arc<Stage>, mode: Mode) -> Result<Self> {
-        let mut bench = Self {
+        let bench = Self {
             mode,
             stage,
             daemon: None,
         };
-        if mode.reach == Reach::Served {
-            let daemon = Arc::new(Daemon::start(&bench.stage, mode, &[])?);
-            let empty = Surroundings::look(&bench.stage.brig, mode);
-            bench.daemon = Some((Arc::clone(&daemon), empty));
-            bench.code("print('warm')").start()?.report()?;
-            let idle = Surroundings::at_most(&bench.stage.brig, mode, CLEAN_WITHIN);
-            bench.daemon = Some((daemon, idle));
+        match mode.reach {
+            Reach::Embedded => Ok(bench),
+            Reach::Served => bench.served_with(""),
         }
-        Ok(bench)
+    }
+
+    /// The same bench with a daemon of this configuration.
+    ///
+    /// # Errors
+    /// As [`Bench::set_up`].
+    pub fn served_with(mut self, config: &str) -> Result<Self> {
+        let daemon = Arc::new(Daemon::start_with(&self.stage, self.mode, config)?);
+        let empty = Surroundings::look(&self.stage.brig, self.mode);
+        self.daemon = Some((Arc::clone(&daemon), empty));
+        self.code("print('warm')").start()?.report()?;
+        let idle = Surroundings::at_most(&self.stage.brig, self.mode, CLEAN_WITHIN);
+        self.daemon = Some((daemon, idle));
+        Ok(self)
     }
 
     /// A program of `tests/programs`, with the module in which it says what it saw.
@@ -108,7 +114,6 @@ impl Bench {
             stdin: Vec::new(),
             env: Vec::new(),
             without: Vec::new(),
-            config: None,
         }
     }
 
@@ -211,22 +216,6 @@ impl<'a> Run<'a> {
         self
     }
 
-    /// Gives `brig` a configuration of its own.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub fn config(mut self, text: &str) -> Result<Self> {
-        let file = tempfile::Builder::new()
-            .prefix("config-")
-            .suffix(".toml")
-            .tempfile_in(self.bench.stage.path(""))?;
-        std::fs::write(file.path(), text)?;
-        std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o644))?;
-        let path = file.path().display().to_string();
-        self.config = Some(file);
-        Ok(self.host_env("BRIG_CONFIG", &path))
-    }
-
     /// Turns layers off; only a program built with control arms obeys.
     #[must_use]
     pub fn without(mut self, layers: &[&'static str]) -> Self {
@@ -269,7 +258,6 @@ impl<'a> Run<'a> {
             before,
             temporary,
             sent_stdin,
-            _config: self.config,
         })
     }
 

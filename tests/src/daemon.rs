@@ -41,6 +41,26 @@ impl Daemon {
         Ok(daemon)
     }
 
+    /// Starts one with this configuration.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn start_with(stage: &Stage, mode: Mode, config: &str) -> Result<Self> {
+        let directory = stage.directory(mode)?;
+        let path = directory.path().join("brig.toml");
+        std::fs::write(&path, config)?;
+        let extra = vec!["--config".to_owned(), path.display().to_string()];
+        let mut daemon = Self {
+            mode,
+            brig: stage.brig.clone(),
+            directory,
+            running: None,
+            extra,
+        };
+        daemon.start_again()?;
+        Ok(daemon)
+    }
+
     /// Starts it (again) on the same data and socket.
     ///
     /// # Errors

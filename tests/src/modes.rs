@@ -234,6 +234,14 @@ fn delegate(tree: &Path) -> Option<PathBuf> {
     Some(directory)
 }
 
+/// Takes the delegated groups away again, as far as they are empty.
+pub fn take_back_groups() {
+    for name in CONTROLLERS {
+        std::fs::remove_dir(Path::new("/sys/fs/cgroup").join(name).join(DELEGATED)).ok();
+    }
+    std::fs::remove_dir(Path::new("/sys/fs/cgroup").join(DELEGATED)).ok();
+}
+
 fn user(name: &str) -> Option<User> {
     User::from_name(name).ok().flatten()
 }

@@ -22,7 +22,9 @@ pub fn trial(name: impl Into<String>, body: impl FnOnce() -> Result<()> + Send +
 pub fn run(trials: Vec<Trial>) -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
-    libtest_mimic::run(&arguments, trials).exit_code()
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    crate::modes::take_back_groups();
+    conclusion.exit_code()
 }
 
 /// Whether the long forms are wanted too (`tests/run --long`).

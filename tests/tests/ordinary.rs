@@ -98,7 +98,8 @@ fn main() -> ExitCode {
                 format!("K {} [{}]", ordinary.title, mode.name()),
                 move || {
                     mode.available()?;
-                    same_as_outside(&Bench::set_up(stage, mode)?, ordinary)
+                    let bench = Bench::set_up(stage, mode)?;
+                    same_as_outside(&with_interpreter(bench, &interpreter(ordinary)?)?, ordinary)
                 },
             ));
         }
@@ -122,7 +123,7 @@ fn same_as_outside(bench: &Bench, ordinary: Ordinary) -> Result<()> {
         expected.code != 127,
         "it does not run outside either: {expected:?}"
     );
-    let found = inside(bench, ordinary, &python)?;
+    let found = inside(bench, ordinary)?;
     for (what, found, expected) in [
         ("stdout", &found.stdout, &expected.stdout),
         ("stderr", &found.stderr, &expected.stderr),
@@ -151,6 +152,23 @@ fn interpreter(ordinary: Ordinary) -> Result<PathBuf> {
         .map(|state| state.join("venv-numpy/bin/python3"))
         .filter(|python| python.exists());
     Ok(python.ok_or_else(|| Skip::because("no virtual environment with numpy: tests/run makes it"))?)
+}
+
+/// Another interpreter than the host's is the operator's decision: it takes a daemon with a configuration.
+fn with_interpreter(bench: Bench, python: &Path) -> Result<Bench> {
+    if python == Path::new("/usr/bin/python3") {
+        return Ok(bench);
+    }
+    let environment = python
+        .ancestors()
+        .nth(2)
+        .context("an interpreter is two levels down")?;
+    bench.served_with(&format!(
+        "isolation = \"{}\"\n[images.host]\npython = \"{}\"\nread_only = [\"{}\"]\n",
+        bench.mode.level(),
+        python.display(),
+        environment.display()
+    ))
 }
 
 fn outside(bench: &Bench, ordinary: Ordinary, python: &Path) -> Result<Result4> {
@@ -198,7 +216,7 @@ fn outside(bench: &Bench, ordinary: Ordinary, python: &Path) -> Result<Result4> 
     })
 }
 
-fn inside(bench: &Bench, ordinary: Ordinary, python: &Path) -> Result<Result4> {
+fn inside(bench: &Bench, ordinary: Ordinary) -> Result<Result4> {
     let collect = bench.stage.directory(bench.mode)?;
     let path = program(bench, ordinary).display().to_string();
     let mut run = if ordinary.file.ends_with(".sh") {
@@ -206,17 +224,6 @@ fn inside(bench: &Bench, ordinary: Ordinary, python: &Path) -> Result<Result4> {
     } else {
         bench.file(&path)
     };
-    if python != Path::new("/usr/bin/python3") {
-        let environment = python
-            .ancestors()
-            .nth(2)
-            .context("an interpreter is two levels down")?;
-        run = run.config(&format!(
-            "[image.host]\npython = \"{}\"\nread_only = [\"{}\"]\n",
-            python.display(),
-            environment.display()
-        ))?;
-    }
     for (from, to) in ordinary.inputs {
         run = run.options(&["--in", &format!("{}:{to}", fixture(bench, from).display())]);
     }
