@@ -30,6 +30,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         // Sorted maps make the encoding of one request always the same, so that it can be digested.
         .btree_map(".")
+        // Only the last event of a job carries its record: the others need not have room for it.
+        .boxed(".brig.v1.JobEvent.Ended.job")
         // These hold secrets and programs, which do not belong in logs: `pb.rs` shows them without their bytes.
         .skip_debug([".brig.v1.EnvEntry", ".brig.v1.Content"])
         .compile_fds(compiler.file_descriptor_set())?;

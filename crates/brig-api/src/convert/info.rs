@@ -1,0 +1,203 @@
+//! What a daemon is and can.
+
+use super::field::{At, InvalidFields, each, required};
+use super::spec::{isolation_level, isolation_to_wire};
+use crate::pb;
+use brig_core::backend::{HostReport, Obstacle};
+use brig_core::limits::{Limits, LimitsPolicy};
+use brig_core::receipt::Receipt;
+use brig_core::spec::{ImageName, IsolationLevel};
+
+/// What a daemon tells about itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerInfo {
+    /// Its version.
+    pub version: String,
+    /// Names of the backends that can run jobs.
+    pub backends: Vec<String>,
+    /// Images that jobs can name.
+    pub images: Vec<ImageInfo>,
+    /// Level of jobs that name none.
+    pub default_isolation: IsolationLevel,
+    /// Limits of jobs that name none, and the most.
+    pub limits: LimitsPolicy,
+    /// What it can do beyond the first version of the contract.
+    pub features: Vec<String>,
+    /// Jobs that run at once.
+    pub max_concurrent_jobs: u32,
+    /// Jobs of one tenant that can wait.
+    pub max_queued_jobs: u32,
+    /// What its host gives; `None` where it was not tried.
+    pub host: Option<HostReport>,
+}
+
+/// An image that jobs can name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageInfo {
+    /// Its name.
+    pub name: ImageName,
+    /// Digest of its content, where known.
+    pub digest: Option<String>,
+}
+
+impl From<&ServerInfo> for pb::GetInfoResponse {
+    fn from(info: &ServerInfo) -> Self {
+        let ServerInfo {
+            version,
+            backends,
+            images,
+            default_isolation,
+            limits: LimitsPolicy { default, ceiling },
+            features,
+            max_concurrent_jobs,
+            max_queued_jobs,
+            host,
+        } = info;
+        Self {
+            version: version.clone(),
+            backends: backends.clone(),
+            images: images.iter().map(pb::Image::from).collect(),
+            default_isolation: isolation_to_wire(*default_isolation).into(),
+            default_limits: Some(pb::Limits::from(default)),
+            limit_ceilings: Some(pb::Limits::from(ceiling)),
+            features: features.clone(),
+            max_concurrent_jobs: *max_concurrent_jobs,
+            max_queued_jobs: *max_queued_jobs,
+            host: host.as_ref().map(pb::HostReport::from),
+        }
+    }
+}
+
+impl TryFrom<pb::GetInfoResponse> for ServerInfo {
+    type Error = InvalidFields;
+
+    fn try_from(wire: pb::GetInfoResponse) -> Result<Self, InvalidFields> {
+        let pb::GetInfoResponse {
+            version,
+            backends,
+            images,
+            default_isolation,
+            default_limits,
+            limit_ceilings,
+            features,
+            max_concurrent_jobs,
+            max_queued_jobs,
+            host,
+        } = wire;
+        let default = required(default_limits)
+            .and_then(Limits::try_from)
+            .at("default_limits")?;
+        let ceiling = required(limit_ceilings)
+            .and_then(Limits::try_from)
+            .at("limit_ceilings")?;
+        Ok(Self {
+            version,
+            backends,
+            images: images.into_iter().map(ImageInfo::from).collect(),
+            default_isolation: isolation_level(default_isolation)
+                .and_then(required)
+                .at("default_isolation")?,
+            limits: LimitsPolicy { default, ceiling },
+            features,
+            max_concurrent_jobs,
+            max_queued_jobs,
+            host: host.map(HostReport::try_from).transpose().at("host")?,
+        })
+    }
+}
+
+impl From<&ImageInfo> for pb::Image {
+    fn from(image: &ImageInfo) -> Self {
+        let ImageInfo {
+            name: ImageName(name),
+            digest,
+        } = image;
+        Self {
+            name: name.clone(),
+            digest: digest.clone().unwrap_or_default(),
+        }
+    }
+}
+
+impl From<pb::Image> for ImageInfo {
+    fn from(wire: pb::Image) -> Self {
+        let pb::Image { name, digest } = wire;
+        Self {
+            name: ImageName(name),
+            digest: Some(digest).filter(|digest| !digest.is_empty()),
+        }
+    }
+}
+
+impl From<&HostReport> for pb::HostReport {
+    fn from(report: &HostReport) -> Self {
+        let HostReport { receipt, levels } = report;
+        let level_report = |(level, obstacle): &(IsolationLevel, Option<Obstacle>)| pb::LevelReport {
+            level: isolation_to_wire(*level).into(),
+            obstacle: obstacle.as_ref().map(pb::Obstacle::from),
+        };
+        Self {
+            receipt: Some(pb::Receipt::from(receipt)),
+            levels: levels.iter().map(level_report).collect(),
+        }
+    }
+}
+
+impl TryFrom<pb::HostReport> for HostReport {
+    type Error = InvalidFields;
+
+    fn try_from(wire: pb::HostReport) -> Result<Self, InvalidFields> {
+        let pb::HostReport { receipt, levels } = wire;
+        let levels: Vec<LevelOfHost> = each(levels).at("levels")?;
+        Ok(Self {
+            receipt: required(receipt).and_then(Receipt::try_from).at("receipt")?,
+            levels: levels
+                .into_iter()
+                .map(|LevelOfHost(level, obstacle)| (level, obstacle))
+                .collect(),
+        })
+    }
+}
+
+struct LevelOfHost(IsolationLevel, Option<Obstacle>);
+
+impl TryFrom<pb::LevelReport> for LevelOfHost {
+    type Error = InvalidFields;
+
+    fn try_from(wire: pb::LevelReport) -> Result<Self, InvalidFields> {
+        let pb::LevelReport { level, obstacle } = wire;
+        let level = isolation_level(level).and_then(required).at("level")?;
+        Ok(Self(level, obstacle.map(Obstacle::from)))
+    }
+}
+
+impl From<&Obstacle> for pb::Obstacle {
+    fn from(obstacle: &Obstacle) -> Self {
+        let Obstacle { problem, remedy } = obstacle;
+        Self {
+            problem: problem.clone(),
+            remedy: remedy.clone(),
+        }
+    }
+}
+
+impl From<pb::Obstacle> for Obstacle {
+    fn from(wire: pb::Obstacle) -> Self {
+        let pb::Obstacle { problem, remedy } = wire;
+        Self { problem, remedy }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::convert::samples;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_a_daemon_tells_survives_the_wire(info in samples::server_info()) {
+            prop_assert_eq!(ServerInfo::try_from(pb::GetInfoResponse::from(&info)), Ok(info));
+        }
+    }
+}
