@@ -163,9 +163,10 @@ fn with_interpreter(bench: Bench, python: &Path) -> Result<Bench> {
         .ancestors()
         .nth(2)
         .context("an interpreter is two levels down")?;
+    let level = bench.mode.level();
     bench.served_with(&format!(
         "isolation = \"{}\"\n[images.host]\npython = \"{}\"\nread_only = [\"{}\"]\n",
-        bench.mode.level(),
+        level,
         python.display(),
         environment.display()
     ))
