@@ -9,10 +9,12 @@
 //! `pb` types stop here: neither the engine nor a command ever sees one.
 #![forbid(unsafe_code)]
 
+pub mod client;
 pub mod convert;
 pub mod pb;
 pub mod status;
 
+pub use client::{BrigClient, EventStream, ExecuteOptions};
 pub use convert::InvalidFields;
 pub use convert::event::{Body, Event};
 pub use convert::file::StoredFile;
@@ -20,4 +22,4 @@ pub use convert::info::ServerInfo;
 pub use convert::record::{JobRecord, StateKind};
 pub use convert::request::DisconnectPolicy;
 pub use pb::FILE_DESCRIPTOR_SET;
-pub use status::MESSAGE_MAX;
+pub use status::{ApiError, MESSAGE_MAX, ServiceError};

@@ -29,7 +29,7 @@ impl From<StateKind> for pb::JobState {
 }
 
 /// The state that the wire's number means.
-pub(super) fn state_kind(number: i32) -> Result<StateKind, InvalidFields> {
+pub(crate) fn state_kind(number: i32) -> Result<StateKind, InvalidFields> {
     match known(number)? {
         pb::JobState::Unspecified => unspecified(),
         pb::JobState::Queued => Ok(StateKind::Queued),

@@ -29,3 +29,5 @@ pub mod spec;
 mod samples;
 
 pub use field::InvalidFields;
+pub(crate) use field::{At, each, required};
+pub(crate) use request::job_id;
