@@ -1,0 +1,183 @@
+//! The jail backend: cells come from the keeper, everything else is between the cell and this process.
+//!
+//! The story of a job: `open` (a prepared cell, usually) → `upload` → `exec` (Start to the keeper; ExecSpec, runner
+//! and program in one write to the cell; output, channel and end awaited together) → `download` → `destroy`.
+
+mod cell;
+mod environment;
+mod facts;
+mod pipes;
+mod warm;
+
+use crate::keeper_link::{Keeper, KeeperRefusal, LOST, OpenedCell};
+use crate::receipt;
+use crate::runner;
+use brig_core::backend::{Backend, BackendError, CellRequest, Environment, HostReport, Obstacle};
+use brig_core::limits::Limits;
+use brig_core::spec::{ImageName, IsolationLevel, NetworkPolicy};
+use brig_jail::client::KeeperLink;
+use brig_jail::protocol::{CellLimits, ImageDigest, Level, Network};
+use brig_jail::remedy::{self, HostSigns};
+use brig_jail::stage::SetupFailure;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+
+/// Longer than any cell takes to be built; only a keeper that is stuck needs it.
+const OPEN_TIME: Duration = Duration::from_secs(30);
+
+/// What the daemon knows about the host and its image.
+#[derive(Debug, Clone)]
+pub struct JailConfig {
+    /// The host image's interpreter, as a path inside the cell.
+    pub python: String,
+    /// Signs of known obstacles, gathered before the daemon confined itself.
+    pub signs: HostSigns,
+}
+
+/// Runs jobs in jail cells.
+#[derive(Debug)]
+pub struct JailBackend {
+    shared: Arc<Shared>,
+}
+
+/// What all environments share.
+#[derive(Debug)]
+struct Shared {
+    keeper: Keeper,
+    config: JailConfig,
+    /// The RUNNER frame for the host image: source alone until a warm-up gave the compiled form.
+    runner: Mutex<Arc<[u8]>>,
+}
+
+impl JailBackend {
+    /// Takes over the link to the keeper. Must be called in a runtime; the tasks end with the keeper.
+    ///
+    /// # Errors
+    /// The link cannot be registered with the runtime.
+    pub fn start(link: KeeperLink, config: JailConfig, tasks: &TaskTracker) -> Result<JailBackend, BackendError> {
+        let keeper = Keeper::start(link, tasks)?;
+        let runner = Mutex::new(runner::runner_frame(None).into());
+        Ok(JailBackend { shared: Arc::new(Shared { keeper, config, runner }) })
+    }
+
+    /// The keeper behind this backend: to hear of its loss, to drain it.
+    #[must_use]
+    pub fn keeper(&self) -> &Keeper {
+        &self.shared.keeper
+    }
+
+    /// Has the runner compiled by a cell that is given nothing of any user, and keeps the result: every later job
+    /// starts 1 to 2 ms earlier. Worth it for a service, not for a single run.
+    ///
+    /// # Errors
+    /// The cell could not be had or gave no answer. Jobs run all the same.
+    pub async fn warm_up(&self, level: IsolationLevel, limits: &Limits) -> Result<(), BackendError> {
+        let shared = &self.shared;
+        let cell = shared.open(&ImageName::host(), level, NetworkPolicy::None, limits).await?;
+        let compiled = warm::compile(shared, cell).await?;
+        let frame: Arc<[u8]> = runner::runner_frame(Some(&compiled)).into();
+        *shared.runner.lock().unwrap_or_else(PoisonError::into_inner) = frame;
+        Ok(())
+    }
+}
+
+impl Shared {
+    async fn open(
+        &self,
+        image: &ImageName,
+        level: IsolationLevel,
+        network: NetworkPolicy,
+        limits: &Limits,
+    ) -> Result<OpenedCell, BackendError> {
+        if *image != ImageName::host() {
+            return Err(BackendError::UnknownImage(image.0.clone()));
+        }
+        let network = match network {
+            NetworkPolicy::None => Network::None,
+        };
+        let opening = self.keeper.open(ImageDigest::HOST, wire_level(level), network, cell_limits(limits));
+        match timeout(OPEN_TIME, opening).await {
+            Ok(opened) => opened.map_err(|refusal| self.error(refusal)),
+            Err(_late) => Err(BackendError::Protocol("the keeper did not answer in time")),
+        }
+    }
+
+    fn runner_frame(&self) -> Arc<[u8]> {
+        Arc::clone(&self.runner.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn error(&self, refusal: KeeperRefusal) -> BackendError {
+        match refusal {
+            KeeperRefusal::Failed(failure) => receipt::setup_error(&failure, &self.config.signs),
+            KeeperRefusal::Lost => BackendError::Lost(LOST),
+            KeeperRefusal::Malformed => BackendError::Protocol("the keeper's answer does not fit the request"),
+        }
+    }
+
+    fn obstacle(&self, failure: SetupFailure) -> Obstacle {
+        match remedy::for_failure(&failure, &self.config.signs) {
+            Some(remedy) => {
+                let problem = format!("{} ({failure})", remedy.problem);
+                Obstacle { problem, remedy: remedy.fix.to_owned() }
+            }
+            None => Obstacle { problem: failure.to_string(), remedy: "no known remedy".to_owned() },
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Backend for JailBackend {
+    fn name(&self) -> &'static str {
+        "jail"
+    }
+
+    async fn probe(&self) -> Result<HostReport, BackendError> {
+        let shared = &self.shared;
+        let probed = shared.keeper.probe().await.map_err(|refusal| shared.error(refusal))?;
+        let levels = [(IsolationLevel::Strict, probed.strict), (IsolationLevel::Workstation, probed.workstation)];
+        Ok(HostReport {
+            receipt: receipt::describe(&probed.receipt, &ImageName::host().0),
+            levels: levels
+                .into_iter()
+                .map(|(level, failure)| (level, failure.map(|failure| shared.obstacle(failure))))
+                .collect(),
+        })
+    }
+
+    async fn open(&self, request: &CellRequest) -> Result<Box<dyn Environment>, BackendError> {
+        let CellRequest { image, isolation, network, limits } = request;
+        let opened = self.shared.open(image, *isolation, *network, limits).await?;
+        Ok(Box::new(environment::JailEnvironment::new(Arc::clone(&self.shared), opened, request)))
+    }
+}
+
+fn wire_level(level: IsolationLevel) -> Level {
+    match level {
+        IsolationLevel::Strict => Level::Strict,
+        IsolationLevel::Workstation => Level::Workstation,
+    }
+}
+
+/// The limits that the keeper enforces.
+#[must_use]
+pub fn cell_limits(limits: &Limits) -> CellLimits {
+    CellLimits {
+        memory_bytes: limits.memory.0,
+        processes: limits.processes,
+        cpu_millis: limits.cpu_millis,
+        workspace_bytes: limits.workspace.0,
+        workspace_files: limits.workspace_files,
+        tmp_bytes: limits.tmp.0,
+        tmp_files: limits.tmp_files,
+        shm_bytes: limits.shm.0,
+        file_size_bytes: limits.file_size.0,
+        open_files: limits.open_files,
+        cpu_time_nanos: nanos(limits.cpu_time),
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}

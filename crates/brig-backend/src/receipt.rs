@@ -1,0 +1,150 @@
+//! The keeper's receipt in the words that users see.
+
+use brig_core::backend::BackendError;
+use brig_core::receipt::{Layer, LayerState, Receipt};
+use brig_core::spec::IsolationLevel;
+use brig_jail::protocol::{self, CellReceipt, CgroupKind, Level, UidKind};
+use brig_jail::remedy::{self, HostSigns};
+use brig_jail::stage::SetupFailure;
+
+/// CLONE_NEW* flags and their names, in the order in which they are told.
+const NAMESPACES: [(u32, &str); 7] = [
+    (0x1000_0000, "user"),
+    (0x2000_0000, "pid"),
+    (0x0002_0000, "mount"),
+    (0x4000_0000, "network"),
+    (0x0800_0000, "ipc"),
+    (0x0400_0000, "uts"),
+    (0x0200_0000, "cgroup"),
+];
+
+/// Bits of `CellReceipt::controllers`.
+const CONTROLLERS: [(u8, &str); 6] =
+    [(1, "memory"), (2, "cpu"), (4, "pids"), (8, "io"), (16, "swap off"), (32, "kill file")];
+
+/// The receipt for users.
+#[must_use]
+pub fn describe(receipt: &CellReceipt, image: &str) -> Receipt {
+    Receipt {
+        backend: "jail".to_owned(),
+        level: level(receipt.level).word().to_owned(),
+        image: image.to_owned(),
+        cell: if receipt.prepared { "prepared" } else { "on_demand" }.to_owned(),
+        layers: vec![
+            namespaces(receipt),
+            layer("root", LayerState::Active, "read-only image; private /workspace, /tmp, /dev/shm".to_owned()),
+            layer(
+                "identity",
+                LayerState::Active,
+                "user 10001, no groups, no capabilities, no_new_privs, securebits locked".to_owned(),
+            ),
+            uid(receipt),
+            landlock(receipt),
+            seccomp(receipt),
+            cgroup(receipt),
+            layer("rlimits", LayerState::Active, "file size, open files, processes, core 0".to_owned()),
+            proc_layer(receipt),
+            scheduling(receipt),
+        ],
+    }
+}
+
+/// A failure of the keeper as the port's error, with the remedy for this host.
+#[must_use]
+pub fn setup_error(failure: &SetupFailure, signs: &HostSigns) -> BackendError {
+    let (item, remedy) = match remedy::for_failure(failure, signs) {
+        Some(remedy) => (remedy.problem.to_owned(), remedy.fix.to_owned()),
+        None => (format!("item {}", failure.item), "see `brig doctor`".to_owned()),
+    };
+    BackendError::Setup { stage: failure.stage.word().to_owned(), item, errno: failure.errno, remedy }
+}
+
+/// The level in the words of the core.
+#[must_use]
+pub fn level(level: Level) -> IsolationLevel {
+    match level {
+        Level::Strict => IsolationLevel::Strict,
+        Level::Workstation => IsolationLevel::Workstation,
+    }
+}
+
+fn layer(name: &str, state: LayerState, detail: String) -> Layer {
+    Layer { name: name.to_owned(), state, detail }
+}
+
+fn namespaces(receipt: &CellReceipt) -> Layer {
+    let (present, absent): (Vec<_>, Vec<_>) =
+        NAMESPACES.into_iter().partition(|(flag, _)| receipt.namespaces & flag != 0);
+    let names = |list: Vec<(u32, &str)>| list.into_iter().map(|(_, name)| name).collect::<Vec<_>>().join(", ");
+    if absent.is_empty() {
+        return layer("namespaces", LayerState::Active, names(present));
+    }
+    let detail = format!("{}; missing: {}", names(present), names(absent));
+    layer("namespaces", LayerState::Partial, detail)
+}
+
+fn uid(receipt: &CellReceipt) -> Layer {
+    let uid = receipt.uid;
+    match receipt.uid_kind {
+        UidKind::Own => {
+            layer("uid", LayerState::Missing, format!("the invoking user's own uid {uid} outside the cell"))
+        }
+        UidKind::RootRange => {
+            layer("uid", LayerState::Active, format!("uid {uid} outside the cell, of the range configured for root"))
+        }
+        UidKind::Subordinate => {
+            layer("uid", LayerState::Active, format!("uid {uid} outside the cell, of the user's subordinate range"))
+        }
+    }
+}
+
+fn landlock(receipt: &CellReceipt) -> Layer {
+    let state = match receipt.landlock {
+        protocol::LayerState::Active => LayerState::Active,
+        protocol::LayerState::Partial => LayerState::Partial,
+        protocol::LayerState::Missing => LayerState::Missing,
+    };
+    let detail = match state {
+        LayerState::Missing => "not available in this kernel".to_owned(),
+        LayerState::Active | LayerState::Partial => format!("ABI {}", receipt.landlock_abi),
+    };
+    layer("landlock", state, detail)
+}
+
+fn seccomp(receipt: &CellReceipt) -> Layer {
+    let digest: String = receipt.filter_digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let refusals = if receipt.refusals_reported { "reported" } else { "unreported" };
+    let calls = receipt.allowed_calls;
+    let detail = format!("{calls} calls allowed, filter {digest}, refusals: {refusals}");
+    layer("seccomp", LayerState::Active, detail)
+}
+
+fn cgroup(receipt: &CellReceipt) -> Layer {
+    let version = match receipt.cgroup {
+        CgroupKind::None => return layer("cgroup", LayerState::Missing, "rlimits only".to_owned()),
+        CgroupKind::V1 => "version 1",
+        CgroupKind::V2 => "version 2",
+        CgroupKind::Hybrid => "hybrid (limits in version 1, kill in version 2)",
+    };
+    let held = CONTROLLERS.into_iter().filter(|(bit, _)| receipt.controllers & bit != 0);
+    let names: Vec<_> = held.map(|(_, name)| name).collect();
+    let whole = receipt.controllers & 7 == 7;
+    let state = if whole { LayerState::Active } else { LayerState::Partial };
+    layer("cgroup", state, format!("{version}: {}", names.join(", ")))
+}
+
+fn proc_layer(receipt: &CellReceipt) -> Layer {
+    if receipt.own_proc {
+        layer("proc", LayerState::Active, "the cell's own, masked".to_owned())
+    } else {
+        layer("proc", LayerState::Partial, "synthetic: the outer /proc is masked here".to_owned())
+    }
+}
+
+fn scheduling(receipt: &CellReceipt) -> Layer {
+    if receipt.init_class_raised {
+        layer("scheduling", LayerState::Active, "PID 1 runs in a raised class".to_owned())
+    } else {
+        layer("scheduling", LayerState::Missing, "PID 1 runs in the default class; the keeper kills from outside".to_owned())
+    }
+}
