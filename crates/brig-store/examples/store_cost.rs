@@ -69,6 +69,7 @@ async fn one_job(store: &SqliteStore, durability: Durability) -> Result<[Duratio
         idempotency: None,
         queue_limit: 10_000,
     };
+
     let start = Instant::now();
     store.submit(job, now).await?;
     let submitted = Instant::now();

@@ -1,4 +1,5 @@
-//! Events as the database keeps them: a kind word and bytes. Output is kept raw, everything else as JSON.
+//! Events as the database keeps them: a kind word and bytes. Output is kept raw, everything else
+//! that has content as JSON.
 
 use brig_core::event::{EventBody, JobEventRecord, StreamName};
 use brig_core::spec::Blob;
@@ -23,8 +24,8 @@ impl EventBatch {
             let start = bodies.len();
             match event {
                 EventBody::Output { data, .. } => bodies.extend_from_slice(&data.0),
-                EventBody::Queued
-                | EventBody::Started { .. }
+                EventBody::Queued => {}
+                EventBody::Started { .. }
                 | EventBody::Requeued { .. }
                 | EventBody::Cancelling
                 | EventBody::Ended { .. }
@@ -37,6 +38,11 @@ impl EventBatch {
         }
         list.push(']');
         Ok(Self { list, bodies, events })
+    }
+
+    /// Whether there is nothing to write.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.events.is_empty()
     }
 
     /// The list and the bodies, to be bound: they are needed once and may be large.
@@ -92,6 +98,7 @@ pub(crate) fn decode(kind: &str, body: Vec<u8>) -> Result<EventBody, serde_json:
         data: Blob(body),
     };
     match kind {
+        "queued" => Ok(EventBody::Queued),
         "stdout" => Ok(output(StreamName::Stdout, body)),
         "stderr" => Ok(output(StreamName::Stderr, body)),
         _ => serde_json::from_slice(&body),

@@ -13,10 +13,9 @@ CREATE TABLE tenants (
   served  INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX tenants_waiting ON tenants (running, served) WHERE queued > 0;
-CREATE INDEX tenants_served ON tenants (served);
+-- No index on the counters: they change with every job, and reading all tenants costs less than keeping one in order.
 
--- Small rows on purpose: they are rewritten at every change of state. What is large has tables of its own.
+-- Small rows on purpose while the job lives: they are rewritten at every change. What runs has a table of its own.
 CREATE TABLE jobs (
   id               BLOB PRIMARY KEY CHECK (length(id) = 16),
   tenant           TEXT NOT NULL,
@@ -41,6 +40,8 @@ CREATE TABLE jobs (
     'exited', 'signalled', 'timed_out', 'out_of_memory', 'output_limit', 'disk_limit', 'refused_call', 'cancelled',
     'setup_error', 'interrupted', 'internal_error', 'queue_expired')),
   last_seq         INTEGER NOT NULL CHECK (last_seq >= 1),
+  -- How it ended, as JSON: written once, with the last change of the row.
+  result           TEXT,
 
   CHECK ((state = 'queued') = (not_before IS NOT NULL)),
   CHECK ((state = 'queued') = (expires IS NOT NULL)),
@@ -49,13 +50,14 @@ CREATE TABLE jobs (
   CHECK (state NOT IN ('running', 'cancelling') OR (attempts >= 1 AND started IS NOT NULL)),
   CHECK ((state IN ('finished', 'failed', 'cancelled')) = (ended IS NOT NULL)),
   CHECK ((ended IS NULL) = (kind IS NULL)),
+  CHECK ((ended IS NULL) = (result IS NULL)),
   -- A job that ran has been claimed.
   CHECK (state <> 'finished' OR attempts >= 1)
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX jobs_queue ON jobs (tenant, priority DESC, id) WHERE state = 'queued';
-CREATE INDEX jobs_expiring ON jobs (expires) WHERE state = 'queued';
-CREATE INDEX jobs_leased ON jobs (lease_until) WHERE state IN ('running', 'cancelling');
+-- When something must be done about a job that has not ended: its lease or its queue time-out ends.
+CREATE INDEX jobs_due ON jobs (coalesce(lease_until, expires)) WHERE ended IS NULL;
 CREATE INDEX jobs_ended ON jobs (ended, id) WHERE ended IS NOT NULL;
 -- Ids are uuid v7, so their order is the order of submission.
 CREATE INDEX jobs_of_tenant ON jobs (tenant, id);
@@ -64,12 +66,6 @@ CREATE INDEX jobs_of_tenant ON jobs (tenant, id);
 CREATE TABLE specs (
   job  BLOB PRIMARY KEY REFERENCES jobs (id) ON DELETE CASCADE,
   spec TEXT NOT NULL
-) STRICT, WITHOUT ROWID;
-
--- How it ended, as JSON.
-CREATE TABLE results (
-  job    BLOB PRIMARY KEY REFERENCES jobs (id) ON DELETE CASCADE,
-  result TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE events (
@@ -81,7 +77,7 @@ CREATE TABLE events (
     'queued', 'started', 'stdout', 'stderr', 'requeued', 'cancelling', 'ended', 'gap')),
   -- Of a gap that the store made: the last number that it stands for.
   gap_to  INTEGER CHECK (gap_to IS NULL OR (kind = 'gap' AND gap_to >= seq)),
-  -- The raw bytes of `stdout` and `stderr`; JSON for every other kind.
+  -- The raw bytes of `stdout` and `stderr`; nothing for `queued`; JSON for every other kind.
   body    BLOB NOT NULL,
   PRIMARY KEY (job, seq)
 ) STRICT, WITHOUT ROWID;
@@ -124,6 +120,14 @@ CREATE TABLE job_files (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX job_files_by_file ON job_files (tenant, file);
+
+CREATE TRIGGER a_number_is_used_once AFTER INSERT ON events BEGIN
+  UPDATE jobs SET last_seq = new.seq WHERE id = new.job AND last_seq < new.seq;
+END;
+
+CREATE TRIGGER a_new_job_is_told AFTER INSERT ON jobs BEGIN
+  INSERT INTO events (job, seq, attempt, time, kind, body) VALUES (new.id, 1, 0, new.created, 'queued', x'');
+END;
 
 CREATE TRIGGER a_new_job_is_counted AFTER INSERT ON jobs BEGIN
   INSERT INTO tenants (tenant, queued) VALUES (new.tenant, 1)

@@ -4,11 +4,8 @@ BEGIN IMMEDIATE;
 INSERT INTO events (job, seq, attempt, time, kind, body)
 SELECT j.id, j.last_seq + 1 + e.key, $2, $3, e.value ->> 0, substr($5, e.value ->> 1, e.value ->> 2)
 FROM jobs AS j, json_each($4) AS e
-WHERE j.id = $1 AND j.attempts = $2 AND j.state IN ('running', 'cancelling');
-
-UPDATE jobs SET last_seq = last_seq + json_array_length($4)
-WHERE id = $1 AND attempts = $2 AND state IN ('running', 'cancelling')
-RETURNING last_seq;
+WHERE j.id = $1 AND j.attempts = $2 AND j.state IN ('running', 'cancelling')
+RETURNING seq AS last_seq;
 
 DELETE FROM events
 WHERE job = $1 AND seq BETWEEN $6 AND $7

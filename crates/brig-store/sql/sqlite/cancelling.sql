@@ -6,7 +6,7 @@ SELECT j.id, j.last_seq + 1 + e.key, $2, $3, e.value ->> 0, substr($5, e.value -
 FROM jobs AS j, json_each($4) AS e
 WHERE j.id = $1 AND j.attempts = $2 AND j.state = 'running';
 
-UPDATE jobs SET state = 'cancelling', last_seq = last_seq + json_array_length($4)
+UPDATE jobs SET state = 'cancelling'
 WHERE id = $1 AND attempts = $2 AND state = 'running'
 RETURNING last_seq;
 

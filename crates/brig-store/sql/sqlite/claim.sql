@@ -14,4 +14,4 @@ WHERE id = (
   )
   WHERE next IS NOT NULL ORDER BY running, served LIMIT 1
 )
-RETURNING *, (SELECT spec FROM specs WHERE specs.job = jobs.id) AS spec, NULL AS result;
+RETURNING *, (SELECT spec FROM specs WHERE specs.job = jobs.id) AS spec;

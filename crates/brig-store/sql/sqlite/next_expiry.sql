@@ -1,6 +1,2 @@
 -- The earliest end of a lease or of a queue time-out.
-SELECT min(at) AS at FROM (
-  SELECT min(lease_until) AS at FROM jobs WHERE state IN ('running', 'cancelling')
-  UNION ALL
-  SELECT min(expires) FROM jobs WHERE state = 'queued'
-);
+SELECT min(coalesce(lease_until, expires)) AS at FROM jobs WHERE ended IS NULL;

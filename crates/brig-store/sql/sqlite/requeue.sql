@@ -7,8 +7,7 @@ FROM jobs AS j, json_each($4) AS e
 WHERE j.id = $1 AND j.attempts = $2 AND j.state = 'running';
 
 UPDATE jobs
-SET state = 'queued', worker = NULL, lease_until = NULL, not_before = $3, expires = $3 + queue_timeout_ms,
-    last_seq = last_seq + json_array_length($4)
+SET state = 'queued', worker = NULL, lease_until = NULL, not_before = $3, expires = $3 + queue_timeout_ms
 WHERE id = $1 AND attempts = $2 AND state = 'running'
 RETURNING last_seq;
 

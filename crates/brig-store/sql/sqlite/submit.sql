@@ -1,4 +1,4 @@
--- Stores a job with its first event, unless its key was used before or the tenant's queue is full.
+-- Stores a job (a trigger adds its first event), unless its key was used before or the tenant's queue is full.
 -- The first row tells which: it is read in the same transaction, before anything is written.
 BEGIN IMMEDIATE;
 
@@ -15,12 +15,10 @@ WHERE NOT EXISTS (SELECT 1 FROM idempotency WHERE tenant = $2 AND method = $10 A
 
 INSERT INTO specs (job, spec) SELECT id, $14 FROM jobs WHERE id = $1;
 
-INSERT INTO events (job, seq, attempt, time, kind, body) SELECT id, 1, 0, $4, 'queued', $15 FROM jobs WHERE id = $1;
-
 INSERT INTO idempotency (tenant, method, key, digest, job, created)
 SELECT $2, $10, $11, $12, id, $4 FROM jobs WHERE id = $1 AND $11 IS NOT NULL;
 
 INSERT INTO job_files (job, tenant, file)
-SELECT DISTINCT jobs.id, $2, unhex(named.value) FROM jobs, json_each($16) AS named WHERE jobs.id = $1;
+SELECT DISTINCT jobs.id, $2, unhex(named.value) FROM jobs, json_each($15) AS named WHERE jobs.id = $1;
 
 COMMIT;

@@ -35,7 +35,7 @@ impl SqliteStore {
         durability: Durability,
         statement: Statement,
     ) -> Result<Vec<SqliteRow>, StoreError> {
-        let mut writers = self.writers.lock().await;
+        let mut writers = self.turn().await;
         writers
             .run(durability, statement)
             .await
@@ -56,18 +56,18 @@ impl SqliteStore {
         rows.first().map(row::standing).transpose()
     }
 
-    /// Why a guarded write found nothing to change.
-    pub(super) async fn explain(&self, job: JobId, event: JobEvent, now: Timestamp) -> StoreError {
-        let mut writers = self.writers.lock().await;
-        match self.standing(&mut writers, job).await {
-            Ok(Some(at)) => match at.state.next(event, now, at.rules) {
-                Err(refused) => refused.into(),
-                // It was refused a moment ago: another attempt has begun and ended between.
-                Ok(_) => Refused::StaleAttempt.into(),
-            },
-            Ok(None) => StoreError::NotFound,
-            Err(error) => error,
-        }
+    /// Why a guarded write found nothing to change: asks the pure function.
+    pub(super) async fn refusal(
+        &self,
+        job: JobId,
+        event: JobEvent,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut writers = self.turn().await;
+        let at = self.standing(&mut writers, job).await?;
+        let at = at.ok_or(StoreError::NotFound)?;
+        at.state.next(event, now, at.rules)?;
+        Ok(())
     }
 
     /// Writes the state that follows `event`, with the events that tell of it.

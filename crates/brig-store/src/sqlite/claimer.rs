@@ -5,7 +5,7 @@ use super::{SqliteStore, sql};
 use crate::event_row::EventBatch;
 use crate::row;
 use brig_core::event::{EventBody, GapReason, JobEventRecord};
-use brig_core::job::{JobEvent, JobState};
+use brig_core::job::{JobEvent, JobState, Refused};
 use brig_core::spec::Durability;
 use brig_core::store::{AttemptEnd, AttemptRef, Claim, JobClaimer, JobResult, StoreError, Trim};
 use brig_core::{Outcome, Timestamp, WorkerId};
@@ -54,7 +54,9 @@ impl JobClaimer for SqliteStore {
                     attempt: attempt.attempt,
                     until,
                 };
-                Err(self.explain(attempt.job, event, now).await)
+                self.refusal(attempt.job, event, now).await?;
+                // Refused a moment ago and not any more: this attempt ended and another began between.
+                Err(Refused::StaleAttempt.into())
             }
         }
     }
@@ -80,15 +82,21 @@ impl JobClaimer for SqliteStore {
         let rows = self
             .write("append events", Durability::Process, statement)
             .await?;
-        match rows.first() {
-            Some(found) => Ok(batch.numbered(attempt.job, attempt.attempt, now, row::last_seq(found)?)),
+        let numbers: Vec<u64> = rows.iter().map(row::last_seq).collect::<Result<_, _>>()?;
+        match numbers.iter().max() {
+            Some(last) => Ok(batch.numbered(attempt.job, attempt.attempt, now, *last)),
             None => {
                 // Appending is allowed exactly where renewing is.
                 let event = JobEvent::LeaseRenewed {
                     attempt: attempt.attempt,
                     until: now,
                 };
-                Err(self.explain(attempt.job, event, now).await)
+                self.refusal(attempt.job, event, now).await?;
+                if batch.is_empty() {
+                    Ok(Vec::new())
+                } else {
+                    Err(Refused::StaleAttempt.into())
+                }
             }
         }
     }
@@ -125,7 +133,7 @@ impl JobClaimer for SqliteStore {
                     .await
             }
             AttemptEnd::Faulted { failure, retry } => {
-                let mut writers = self.writers.lock().await;
+                let mut writers = self.turn().await;
                 let at = self.standing(&mut writers, attempt.job).await?;
                 let at = at.ok_or(StoreError::NotFound)?;
                 let event = JobEvent::AttemptFaulted {
@@ -157,13 +165,16 @@ impl SqliteStore {
             result: JobResult::Ran(outcome),
         };
         let written = {
-            let mut writers = self.writers.lock().await;
+            let mut writers = self.turn().await;
             let durability = self.forget_durability(attempt.job);
             ending.write(self, &mut writers, durability, notes).await
         };
         match written {
             Ok(changed) => Ok((changed.state, changed.events)),
-            Err(StoreError::Refused(_)) => Err(self.explain(attempt.job, event, now).await),
+            Err(StoreError::Refused(refused)) => {
+                self.refusal(attempt.job, event, now).await?;
+                Err(refused.into())
+            }
             Err(other) => Err(other),
         }
     }

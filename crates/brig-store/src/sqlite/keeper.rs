@@ -128,7 +128,7 @@ impl SqliteStore {
     ) -> Result<Vec<Changed>, StoreError> {
         let mut changed = Vec::new();
         loop {
-            let mut writers = self.writers.lock().await;
+            let mut writers = self.turn().await;
             let rows = writers
                 .run(Durability::Process, due())
                 .await

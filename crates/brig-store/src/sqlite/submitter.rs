@@ -3,7 +3,7 @@
 use super::change::{Notes, encoding};
 use super::{SqliteStore, error, sql};
 use crate::row;
-use brig_core::event::{EventBody, JobEventRecord};
+use brig_core::event::JobEventRecord;
 use brig_core::job::{JobEvent, JobState};
 use brig_core::store::{IdempotencyKey, JobResult, JobSubmitter, NewJob, StoreError, Submitted};
 use brig_core::{JobId, TenantId, Timestamp};
@@ -14,7 +14,7 @@ impl JobSubmitter for SqliteStore {
     async fn submit(&self, job: NewJob, now: Timestamp) -> Result<Submitted, StoreError> {
         let statement = submit_statement(&job, now)?;
         let rows = {
-            let mut writers = self.writers.lock().await;
+            let mut writers = self.turn().await;
             writers.run(job.spec.durability, statement).await
         };
         let rows = rows.map_err(|error| {
@@ -37,7 +37,7 @@ impl JobSubmitter for SqliteStore {
         job: JobId,
         now: Timestamp,
     ) -> Result<(JobState, Vec<JobEventRecord>), StoreError> {
-        let mut writers = self.writers.lock().await;
+        let mut writers = self.turn().await;
         let at = self
             .standing(&mut writers, job)
             .await?
@@ -63,7 +63,6 @@ fn submit_statement(job: &NewJob, now: Timestamp) -> Result<super::writers::Stat
     let failed = encoding("encode a job");
     let labels = serde_json::to_string(&spec.labels).map_err(&failed)?;
     let text = serde_json::to_string(spec).map_err(&failed)?;
-    let queued = serde_json::to_vec(&EventBody::Queued).map_err(&failed)?;
     let files: Vec<String> = spec
         .stored_files()
         .map(|file| file.to_string().replace('-', ""))
@@ -87,7 +86,6 @@ fn submit_statement(job: &NewJob, now: Timestamp) -> Result<super::writers::Stat
         .bind(key.map(|key| key.body_digest.to_vec()))
         .bind(i64::from(job.queue_limit))
         .bind(text)
-        .bind(queued)
         .bind(files))
 }
 

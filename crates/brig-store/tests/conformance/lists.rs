@@ -69,7 +69,13 @@ pub async fn a_filter_selects_by_state_labels_and_submitter(store: AnyStore) {
     let red = given::submitted(&store, labelled(&[("color", "red")], "a"), at(0)).await;
     let both = given::submitted(&store, labelled(&[("color", "red"), ("n.\"$", "1")], "b"), at(0)).await;
     store.cancel(&tenant("default"), plain, at(1)).await.unwrap();
-    let cases: [(&[&str], &[(&str, &str)], Option<&str>, Vec<JobId>); 9] = [
+    type Case<'a> = (
+        &'a [&'a str],
+        &'a [(&'a str, &'a str)],
+        Option<&'a str>,
+        Vec<JobId>,
+    );
+    let cases: [Case<'_>; 9] = [
         (&[], &[], None, vec![both, red, plain]),
         (&["queued"], &[], None, vec![both, red]),
         (&["cancelled"], &[], None, vec![plain]),

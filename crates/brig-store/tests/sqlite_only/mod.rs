@@ -99,7 +99,8 @@ async fn complaint(data: &Path, damage: impl FnOnce(&mut Vec<u8>)) -> StoreError
 
 #[tokio::test]
 async fn a_damaged_database_says_what_to_do() {
-    let damages: [(&str, fn(&mut Vec<u8>)); 3] = [
+    type Damage = fn(&mut Vec<u8>);
+    let damages: [(&str, Damage); 3] = [
         ("no database", |bytes| bytes[..100].fill(b'x')),
         ("cut", |bytes| bytes.truncate(9_000)),
         ("overwritten", |bytes| {
