@@ -4,9 +4,10 @@
 use crate::client::{KeeperLink, keeper_socketpair};
 use crate::sys::parent as sys;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
-use std::ffi::OsStr;
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use std::ffi::{CStr, OsStr};
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -48,9 +49,19 @@ pub fn take_inherited_socket() -> io::Result<OwnedFd> {
 
 /// Puts `brig-jail-init` into a memory file that nobody can change any more.
 pub fn seal_init(image: &[u8]) -> io::Result<OwnedFd> {
-    let memfd = sys::executable_memfd(c"brig-jail-init")?;
+    seal(sys::executable_memfd(c"brig-jail-init")?, image)
+}
+
+/// The same for data.
+pub(crate) fn seal_data(name: &CStr, data: &[u8]) -> io::Result<OwnedFd> {
+    seal(memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?, data)
+}
+
+fn seal(memfd: OwnedFd, content: &[u8]) -> io::Result<OwnedFd> {
     let mut file = File::from(memfd);
-    file.write_all(image)?;
+    file.write_all(content)?;
+    // Readers of a descriptor that is passed on share its position.
+    file.rewind()?;
     let memfd = OwnedFd::from(file);
     let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SEAL;
     fcntl(&memfd, FcntlArg::F_ADD_SEALS(seals))?;

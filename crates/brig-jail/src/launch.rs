@@ -32,7 +32,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::unistd::{ForkResult, Gid, Pid, Uid, pipe2, read, setgroups, setresgid, setresuid, setsid, write};
 use std::convert::Infallible;
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
 /// Nice value of PID 1 where we may raise it: above every program, below nothing of the system's.
 const INIT_NICE: i32 = -10;
@@ -133,7 +133,8 @@ pub(crate) struct Launch {
 
 /// Forks P and returns at once.
 pub(crate) fn launch(template: &Template<'_>) -> nix::Result<Launch> {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    // PID 1 and P wait on theirs; the keeper asks for every single operation not to.
+    let flags = SockFlag::SOCK_CLOEXEC;
     let (control, init_end) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
     let (report, helper_end) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
     match sys::fork_single_threaded()? {
@@ -144,7 +145,7 @@ pub(crate) fn launch(template: &Template<'_>) -> nix::Result<Launch> {
                 Ok(()) => 0,
                 Err((report, failure)) => {
                     // A keeper that is gone needs no report.
-                    drop(write(report, &Report::Failed(failure).encode()));
+                    write(report, &Report::Failed(failure).encode()).ok();
                     1
                 }
             };
@@ -158,6 +159,44 @@ pub(crate) fn say_move(report: BorrowedFd<'_>) -> nix::Result<()> {
     sys::send_record(report, &[1], &[])
 }
 
+/// The last descriptor that a process keeps.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LastFd(pub(crate) RawFd);
+
+/// Makes a fresh copy of the keeper into a process of its own: the kept descriptors from 3 on and no others, no
+/// blocked signal, no terminal, and no longer life than the keeper's.
+pub(crate) fn leave_keeper<const N: usize>(kept: [BorrowedFd<'_>; N], last: LastFd) -> nix::Result<()> {
+    // The old numbers may be the new ones of others: out of the way first.
+    let mut moved = [0; N];
+    for (old, place) in kept.into_iter().zip(&mut moved) {
+        *place = fcntl(old, FcntlArg::F_DUPFD_CLOEXEC(16))?;
+    }
+    for (old, new) in moved.into_iter().zip(CONTROL_FD..) {
+        sys::duplicate_to(old, new)?;
+    }
+    sys::close_from(u32::try_from(last.0 + 1).unwrap_or(u32::MAX))?;
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
+    // Ctrl-C on the keeper's terminal is the keeper's business.
+    setsid()?;
+    // The keeper is single-threaded, so its death and only its death sends this.
+    prctl::set_pdeathsig(Signal::SIGKILL)
+}
+
+/// Becomes id 0 of the outer namespace, without other groups: there a process of ours may write any map of a nested
+/// namespace and enter it, and outside it is nobody.
+pub(crate) fn join_outer(outer: BorrowedFd<'_>, kind: UidKind) -> nix::Result<()> {
+    if kind == UidKind::RootRange {
+        setgroups(&[])?;
+    }
+    setns(outer, CloneFlags::CLONE_NEWUSER)?;
+    if kind == UidKind::Subordinate {
+        setgroups(&[])?;
+    }
+    let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
+    setresgid(gid, gid, gid)?;
+    setresuid(uid, uid, uid)
+}
+
 type HelperResult<T> = Result<T, (BorrowedFd<'static>, SetupFailure)>;
 
 /// P, with its descriptors where it wants them.
@@ -166,11 +205,10 @@ struct Helper<'a> {
     template: &'a Template<'a>,
 }
 
-// The fixed places of P's descriptors; everything above is closed.
+// The fixed places of P's descriptors, after the control socket's; everything above is closed.
 const REPORT_FD: RawFd = 4;
 const INIT_FD: RawFd = 5;
 const OUTER_FD: RawFd = 6;
-const FIRST_CLOSED: u32 = 7;
 
 fn fixed(number: RawFd) -> BorrowedFd<'static> {
     sys::borrow_fixed(number)
@@ -181,39 +219,23 @@ fn failed(stage: Stage, item: u16) -> impl Fn(Errno) -> (BorrowedFd<'static>, Se
 }
 
 impl<'a> Helper<'a> {
-    /// Leaves the keeper behind: descriptors, signals, session.
     fn begin(template: &'a Template<'a>, control: &OwnedFd, report: &OwnedFd) -> HelperResult<Helper<'a>> {
-        let places = [
-            (control.as_raw_fd(), CONTROL_FD),
-            (report.as_raw_fd(), REPORT_FD),
-            (template.init.as_raw_fd(), INIT_FD),
-            (template.outer.as_raw_fd(), OUTER_FD),
-        ];
         let fail = failed(Stage::Clone, item::HELPER);
-        // The old numbers may be the new ones of others: out of the way first.
-        let mut moved = [(0, 0); 4];
-        for ((old, new), place) in places.into_iter().zip(&mut moved) {
-            *place = (fcntl(fixed(old), FcntlArg::F_DUPFD_CLOEXEC(16)).map_err(&fail)?, new);
+        let kept = [control.as_fd(), report.as_fd(), template.init, template.outer];
+        leave_keeper(kept, LastFd(OUTER_FD)).map_err(&fail)?;
+        for inner in [REPORT_FD, INIT_FD, OUTER_FD] {
+            fcntl(fixed(inner), FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(&fail)?;
         }
-        for (old, new) in moved {
-            sys::duplicate_to(old, new).map_err(&fail)?;
-        }
-        sys::close_from(FIRST_CLOSED).map_err(&fail)?;
-        for kept in [REPORT_FD, INIT_FD, OUTER_FD] {
-            fcntl(fixed(kept), FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(&fail)?;
-        }
-        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).map_err(&fail)?;
-        // Ctrl-C on the keeper's terminal is the keeper's business.
-        setsid().map_err(&fail)?;
-        // The keeper is single-threaded, so its death and only its death sends this.
-        prctl::set_pdeathsig(Signal::SIGKILL).map_err(&fail)?;
         Ok(Helper { template })
     }
 
     fn run(self) -> HelperResult<()> {
         let mut init_groups = self.enter_groups()?;
         let class_raised = sys::set_nice(INIT_NICE).is_ok();
-        self.join_outer()?;
+        let fail = failed(Stage::Clone, item::JOIN_OUTER);
+        join_outer(fixed(OUTER_FD), self.template.uid_kind).map_err(&fail)?;
+        // Else C's files in /proc would belong to the host's root, and P could not write C's maps.
+        prctl::set_dumpable(true).map_err(&fail)?;
         let (wait, go) = pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(failed(Stage::Clone, item::HELPER))?;
         let init = match clone_patiently(self.template.namespaces)? {
             Cloned::Child => {
@@ -243,24 +265,6 @@ impl<'a> Helper<'a> {
         let init = groups.open_init().map_err(failed(Stage::Cgroup, item::CGROUP_OPEN_INIT))?;
         groups.enter().map_err(failed(Stage::Cgroup, item::CGROUP_ENTER))?;
         Ok(init)
-    }
-
-    /// Becomes id 0 of the outer namespace: there P may write any map of a nested one, and outside it is nobody.
-    fn join_outer(&self) -> HelperResult<()> {
-        let fail = failed(Stage::Clone, item::JOIN_OUTER);
-        let uid_kind = self.template.uid_kind;
-        if uid_kind == UidKind::RootRange {
-            setgroups(&[]).map_err(&fail)?;
-        }
-        setns(fixed(OUTER_FD), CloneFlags::CLONE_NEWUSER).map_err(&fail)?;
-        if uid_kind == UidKind::Subordinate {
-            setgroups(&[]).map_err(&fail)?;
-        }
-        let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
-        setresgid(gid, gid, gid).map_err(&fail)?;
-        setresuid(uid, uid, uid).map_err(&fail)?;
-        // Else C's files in /proc would belong to the host's root, and P could not write C's maps.
-        prctl::set_dumpable(true).map_err(&fail)
     }
 
     fn map(&self, init: Pid) -> HelperResult<()> {

@@ -236,7 +236,7 @@ fn create_namespace(maps: Maps) -> Result<OwnedFd, SetupFailure> {
     let made = map_and_open(&ours, child, maps);
     drop(ours);
     // Only this child: other children do not exist yet, or belong to the loop.
-    drop(waitpid(child, None));
+    waitpid(child, None).ok();
     made
 }
 
@@ -244,7 +244,7 @@ fn create_namespace(maps: Maps) -> Result<OwnedFd, SetupFailure> {
 fn hold_namespace(socket: &OwnedFd) -> ! {
     let answer = unshare(CloneFlags::CLONE_NEWUSER).err().map_or(0, |errno| errno as i32);
     if write(socket, &answer.to_le_bytes()).is_ok() {
-        drop(read(socket, &mut [0]));
+        read(socket, &mut [0]).ok();
     }
     sys::exit_now(0)
 }

@@ -162,7 +162,7 @@ pub enum Request {
         /// Echoed.
         request: RequestNumber,
     },
-    /// No new cells; the keeper exits when the last one is gone.
+    /// No new cells, and the end of this socket is a clean end when the last cell is gone.
     Drain,
 }
 

@@ -145,8 +145,8 @@ impl CgroupHost {
     pub(crate) fn remove(&self) {
         for tree in &self.trees {
             // What cannot be removed now (a PID 1 that is still dying) is a leftover, which the next start removes.
-            drop(files::remove(&tree.base.join(INIT_GROUP)));
-            drop(files::remove(&tree.base));
+            files::remove(&tree.base.join(INIT_GROUP)).ok();
+            files::remove(&tree.base).ok();
         }
     }
 }
@@ -183,8 +183,8 @@ fn open_tree(hierarchy: Hierarchy, base: PathBuf) -> nix::Result<Tree> {
     let init = base.join(INIT_GROUP);
     files::make(&init)?;
     // PID 1 has to run when its cell must end, whatever the cells do: a larger share, where the file exists.
-    drop(files::write(&init, "cpu.shares", "8192"));
-    drop(files::write(&init, "cpu.weight", "800"));
+    files::write(&init, "cpu.shares", "8192").ok();
+    files::write(&init, "cpu.weight", "800").ok();
     Ok(Tree { base, hierarchy, controllers })
 }
 

@@ -34,7 +34,7 @@ pub(crate) fn hand_down(group: &Path) {
     for name in ["memory", "cpu", "pids"] {
         if available.split_whitespace().any(|offered| offered == name) {
             // One at a time: one refused name would refuse all. What is really handed down is read back.
-            drop(write(group, "cgroup.subtree_control", &format!("+{name}")));
+            write(group, "cgroup.subtree_control", &format!("+{name}")).ok();
         }
     }
 }
@@ -59,7 +59,7 @@ fn leave_for_leaf(own: &Path) -> nix::Result<()> {
     let leaf = own.join(KEEPER_LEAF);
     make(&leaf)?;
     if let Err(errno) = write(&leaf, "cgroup.procs", "0") {
-        drop(remove(&leaf));
+        remove(&leaf).ok();
         return Err(errno);
     }
     hand_down(own);

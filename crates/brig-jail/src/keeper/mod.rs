@@ -10,12 +10,25 @@
 //! One turn of the loop handles what is ready, at most one notification per cell, and never waits for a cell:
 //! so no cell can delay another one, nor its own deadline.
 
+mod cell;
+mod clock;
 mod config;
+mod event_loop;
+mod facts;
+mod host;
+mod outbox;
+mod progress;
+mod refusals;
+mod requests;
+mod serve;
+mod spares;
 
 pub use config::{
     CgroupUse, DEFAULT_ROOT_RANGE, HostImage, IdRange, KeeperConfig, OptionalLayer, SyntheticProc, UidSource,
 };
+pub use serve::{run, serve};
 
+use crate::policy::PolicyError;
 use std::io;
 
 /// Why the keeper ended.
@@ -48,6 +61,9 @@ pub enum KeeperError {
     /// The sealed copy of `brig-jail-init` could not be made.
     #[error("failed to prepare brig-jail-init")]
     SealInit(#[source] io::Error),
+    /// The seccomp policy did not compile: a bug in this build.
+    #[error("failed to compile the seccomp policy")]
+    Policy(#[source] PolicyError),
     /// The daemon could not be started.
     #[error("failed to start the daemon")]
     StartDaemon(#[source] io::Error),

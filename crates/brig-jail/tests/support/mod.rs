@@ -1,0 +1,214 @@
+//! A keeper in a process of its own, and cells asked of it.
+
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs, missing_debug_implementations, reason = "every test program uses a part of this")]
+
+use brig_jail::client::KeeperLink;
+use brig_jail::exec_spec::{ExecSpec, RunnerChannel};
+use brig_jail::embedded::take_inherited_socket;
+use brig_jail::keeper::{ExitReason, KeeperConfig, run, serve};
+use brig_jail::protocol::{
+    CellFacts, CellLimits, CellNumber, CellReceipt, ImageDigest, KillReason, Level, Network, Reply, Request,
+};
+use brig_jail::stage::SetupFailure;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode};
+use std::ffi::OsString;
+use std::time::Duration;
+
+pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const SECOND: u64 = 1_000_000_000;
+
+/// First argument of the test program when it is to be a keeper: `KEEPER_WORD CONFIG INIT`.
+pub const KEEPER_WORD: &str = "__keeper";
+
+/// What `main` does in place of tests when it was started as a keeper. The process has one thread then.
+pub fn be_keeper_if_asked() -> Option<ExitCode> {
+    let mut args = std::env::args().skip(1);
+    if args.next()? != KEEPER_WORD {
+        return None;
+    }
+    let mut config: KeeperConfig = serde_json::from_str(&args.next()?).unwrap();
+    config.init_image = std::fs::read(args.next()?).unwrap().into();
+    let reason = match args.next() {
+        Some(daemon) => serve(&config, Path::new(&daemon), &args.map(OsString::from).collect::<Vec<_>>()),
+        None => run(&config, take_inherited_socket().unwrap(), None),
+    };
+    Some(match reason.unwrap() {
+        ExitReason::Drained => ExitCode::SUCCESS,
+        ExitReason::DaemonGone(_) => ExitCode::from(70),
+        ExitReason::Stopped => ExitCode::from(71),
+    })
+}
+
+pub fn init_program() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_brig-jail-init"))
+}
+
+pub fn config(instance: &str) -> KeeperConfig {
+    let mut config = KeeperConfig::new(Vec::new(), format!("test-{instance}"));
+    config.spares = 0;
+    config
+}
+
+/// A keeper and the daemon's end of its socket.
+pub struct Keeper {
+    pub link: KeeperLink,
+    pub child: Child,
+    next: u64,
+}
+
+/// A cell that belongs to the test.
+pub struct OpenCell {
+    pub number: CellNumber,
+    pub receipt: CellReceipt,
+    pub job: File,
+    pub stdin: Option<File>,
+    pub stdout: File,
+    pub stderr: File,
+}
+
+/// What a finished cell left.
+#[derive(Debug)]
+pub struct Outcome {
+    pub facts: CellFacts,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Keeper {
+    pub fn start(config: &KeeperConfig) -> Keeper {
+        Keeper::start_as(config, &[])
+    }
+
+    /// With a command in front, such as `setpriv …`, to be somebody else.
+    pub fn start_as(config: &KeeperConfig, prefix: &[&str]) -> Keeper {
+        let json = serde_json::to_string(config).unwrap();
+        let mut command: Vec<String> = prefix.iter().map(|word| (*word).to_owned()).collect();
+        command.push(std::env::current_exe().unwrap().to_str().unwrap().to_owned());
+        command.push(KEEPER_WORD.to_owned());
+        command.push(json);
+        command.push(init_program().to_str().unwrap().to_owned());
+        let program = PathBuf::from(command.remove(0));
+        let (link, child) = brig_jail::embedded::spawn_keeper(&program, command).unwrap();
+        Keeper { link, child, next: 1 }
+    }
+
+    pub fn reply(&self) -> (Reply, Vec<OwnedFd>) {
+        self.link.recv_within(PATIENCE).expect("the keeper lives").expect("the keeper answers in time")
+    }
+
+    pub fn open(&mut self, limits: CellLimits) -> Result<OpenCell, SetupFailure> {
+        let level = self.best_level();
+        self.open_at(level, limits)
+    }
+
+    fn best_level(&mut self) -> Level {
+        let (_, strict, _) = self.probe();
+        if strict.is_none() { Level::Strict } else { Level::Workstation }
+    }
+
+    pub fn open_at(&mut self, level: Level, limits: CellLimits) -> Result<OpenCell, SetupFailure> {
+        self.next += 1;
+        let request = self.next;
+        let network = Network::None;
+        self.link.send(&Request::Open { request, image: ImageDigest::HOST, level, network, limits }).unwrap();
+        match self.reply() {
+            (Reply::Opened { request: echoed, cell, receipt }, descriptors) => {
+                assert_eq!(echoed, request);
+                let mut files = descriptors.into_iter().map(File::from);
+                let mut next = || files.next().unwrap();
+                let (job, stdin, stdout, stderr) = (next(), next(), next(), next());
+                Ok(OpenCell { number: cell, receipt, job, stdin: Some(stdin), stdout, stderr })
+            }
+            (Reply::Failed { failure, .. }, _) => Err(failure),
+            (other, _) => panic!("not an answer to Open: {other:?}"),
+        }
+    }
+
+    pub fn probe(&mut self) -> (CellReceipt, Option<SetupFailure>, Option<SetupFailure>) {
+        self.next += 1;
+        self.link.send(&Request::Probe { request: self.next }).unwrap();
+        match self.reply() {
+            (Reply::Probed { receipt, strict, workstation, .. }, _) => (receipt, strict, workstation),
+            (other, _) => panic!("not an answer to Probe: {other:?}"),
+        }
+    }
+
+    pub fn start_deadlines(&self, cell: &OpenCell, wall_nanos: u64, cpu_nanos: u64) {
+        let cell = cell.number;
+        self.link.send(&Request::Start { cell, wall_nanos, cpu_nanos, lease_nanos: 60 * SECOND }).unwrap();
+    }
+
+    /// Starts a command in an open cell.
+    pub fn begin(&self, cell: &mut OpenCell, argv: &[&str], wall_nanos: u64, cpu_nanos: u64) {
+        self.start_deadlines(cell, wall_nanos, cpu_nanos);
+        send_spec(cell, argv);
+        cell.stdin = None;
+    }
+
+    pub fn kill(&self, cell: CellNumber) {
+        self.link.send(&Request::Kill { cell, reason: KillReason::Cancelled }).unwrap();
+    }
+
+    /// The end of a cell and of everything of it.
+    pub fn finish(&self, mut cell: OpenCell) -> Outcome {
+        let mut stdout = String::new();
+        let mut stderr = String::new();
+        cell.stdout.read_to_string(&mut stdout).unwrap();
+        cell.stderr.read_to_string(&mut stderr).unwrap();
+        let facts = self.await_end(cell.number);
+        self.release(cell.number);
+        Outcome { facts, stdout, stderr }
+    }
+
+    pub fn await_end(&self, cell: CellNumber) -> CellFacts {
+        match self.reply() {
+            (Reply::Ended { cell: ended, facts }, _) => {
+                assert_eq!(ended, cell);
+                facts
+            }
+            (other, _) => panic!("not the end of cell {cell}: {other:?}"),
+        }
+    }
+
+    pub fn release(&self, cell: CellNumber) {
+        self.link.send(&Request::Release { cell }).unwrap();
+        assert_eq!(self.reply().0, Reply::Released { cell });
+    }
+
+    /// A whole job: open, run, end, release.
+    pub fn job(&mut self, argv: &[&str], limits: CellLimits) -> Outcome {
+        let mut cell = self.open(limits).expect("the host gives cells");
+        self.begin(&mut cell, argv, 20 * SECOND, 20 * SECOND);
+        self.finish(cell)
+    }
+
+    /// Closes the socket and waits for the keeper's own end.
+    pub fn end(self) -> i32 {
+        let Keeper { link, mut child, .. } = self;
+        drop(link);
+        child.wait().unwrap().code().unwrap_or(-1)
+    }
+}
+
+pub fn send_spec(cell: &mut OpenCell, argv: &[&str]) {
+    let spec = ExecSpec {
+        argv: argv.iter().map(|word| (*word).into()).collect(),
+        env: vec![("PATH".into(), "/usr/bin:/bin".into()), ("HOME".into(), "/workspace".into())],
+        cwd: "/workspace".into(),
+        runner_channel: RunnerChannel::Close,
+    };
+    cell.job.write_all(&spec.encode().unwrap()).unwrap();
+}
+
+/// Limits small enough for many cells at once.
+pub fn small() -> CellLimits {
+    CellLimits { memory_bytes: 256 << 20, workspace_bytes: 32 << 20, tmp_bytes: 16 << 20, shm_bytes: 16 << 20, ..CellLimits::DEFAULT }
+}
+
+pub fn is_root() -> bool {
+    Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n")
+}
