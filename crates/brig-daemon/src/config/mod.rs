@@ -1,0 +1,451 @@
+//! The operator's configuration: TOML, every field optional, every mistake named.
+
+mod limits;
+mod quantity;
+
+use crate::maintenance::cleaner::Retention;
+use brig_core::Bytes;
+use brig_core::limits::LimitsPolicy;
+use brig_core::spec::IsolationLevel;
+use limits::LimitsSection;
+use quantity::{Size, Span};
+use serde::Deserialize;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Layers that an operator may name optional. Never the namespaces, the read-only root, the identity or seccomp.
+pub const OPTIONAL_LAYERS: [&str; 3] = ["cgroup", "uid", "landlock"];
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("failed to read the configuration {path}")]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Not TOML, or a field that does not exist or has the wrong type.
+    #[error("the configuration {path} is not valid: {detail}")]
+    Syntax {
+        /// Which.
+        path: PathBuf,
+        /// Where and what.
+        detail: String,
+    },
+    /// A value that makes no sense.
+    #[error("{field}: {problem}")]
+    Field {
+        /// Which field, as in the file.
+        field: String,
+        /// What is wrong and what would be right.
+        problem: String,
+    },
+}
+
+impl ConfigError {
+    pub(crate) fn field(field: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::Field {
+            field: field.into(),
+            problem: problem.into(),
+        }
+    }
+}
+
+/// Where to listen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// A unix socket: who may connect is decided by its directory and mode.
+    Unix(PathBuf),
+    /// TCP, on loopback only as long as there are no keys.
+    Tcp(SocketAddr),
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Tcp(address) => write!(f, "tcp:{address}"),
+        }
+    }
+}
+
+impl FromStr for ListenAddress {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let wrong = |problem: String| ConfigError::field("listen", problem);
+        if let Some(path) = text.strip_prefix("unix:") {
+            let path = PathBuf::from(path.strip_prefix("//").unwrap_or(path));
+            if path.as_os_str().is_empty() || path.as_os_str().len() > 107 {
+                return Err(wrong(format!(
+                    "{text:?}: the path of a unix socket has 1 to 107 bytes"
+                )));
+            }
+            return Ok(Self::Unix(path));
+        }
+        let Some(address) = text.strip_prefix("tcp:") else {
+            return Err(wrong(format!("{text:?} is neither unix:PATH nor tcp:HOST:PORT")));
+        };
+        let address = address.strip_prefix("//").unwrap_or(address);
+        let address = address.replacen("localhost:", "127.0.0.1:", 1);
+        let address: SocketAddr = address.parse().map_err(|_not_one| {
+            wrong(format!(
+                "{text:?}: HOST is an address such as 127.0.0.1, PORT a number"
+            ))
+        })?;
+        if !address.ip().is_loopback() {
+            return Err(wrong(format!(
+                "{text:?} can be reached from other machines, and whoever reaches it can run code here: without keys \
+                 only loopback addresses are allowed"
+            )));
+        }
+        Ok(Self::Tcp(address))
+    }
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Human,
+    /// One object per line.
+    Json,
+}
+
+/// The image `host`: the host's own interpreter, read-only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostImage {
+    /// Its interpreter.
+    pub python: PathBuf,
+    /// Further paths that jobs can read, such as a virtual environment.
+    pub read_only: Vec<PathBuf>,
+}
+
+/// Everything that an operator can decide, with every default filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where to listen; at least one.
+    pub listen: Vec<ListenAddress>,
+    /// Mode bits of unix sockets: 0600 or 0660.
+    pub socket_mode: u32,
+    /// Where everything is kept.
+    pub data: PathBuf,
+    /// Cells at once.
+    pub max_concurrent: usize,
+    /// Most queued jobs of a tenant.
+    pub max_queued: u32,
+    /// Where metrics are served, if anywhere.
+    pub metrics: Option<SocketAddr>,
+    /// Level of jobs that name none.
+    pub isolation: IsolationLevel,
+    /// Layers that may be missing.
+    pub optional_layers: Vec<String>,
+    /// Defaults and ceilings.
+    pub limits: LimitsPolicy,
+    /// How long running jobs may go on after the first signal to stop.
+    pub drain: Duration,
+    /// How long a worker may be silent before its jobs are taken away.
+    pub lease: Duration,
+    /// How long things are kept.
+    pub retention: Retention,
+    /// Most bytes of files a tenant may store.
+    pub stored: Bytes,
+    /// The image `host`.
+    pub host_image: HostImage,
+    /// Cells that are kept ready.
+    pub spares: usize,
+    /// How log lines look.
+    pub log: LogFormat,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: Vec::new(),
+            socket_mode: 0o600,
+            data: PathBuf::from("/var/lib/brig"),
+            max_concurrent: 4,
+            max_queued: 10_000,
+            metrics: None,
+            isolation: IsolationLevel::Strict,
+            optional_layers: Vec::new(),
+            limits: LimitsPolicy::default(),
+            drain: Duration::from_secs(30),
+            lease: Duration::from_secs(30),
+            retention: Retention::default(),
+            stored: Bytes::gib(10),
+            host_image: HostImage {
+                python: PathBuf::from("/usr/bin/python3"),
+                read_only: Vec::new(),
+            },
+            spares: 2,
+            log: LogFormat::Human,
+        }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct File {
+    listen: Option<Vec<String>>,
+    socket_mode: Option<String>,
+    data: Option<PathBuf>,
+    max_concurrent: Option<usize>,
+    max_queued: Option<u32>,
+    metrics: Option<String>,
+    isolation: Option<IsolationLevel>,
+    optional_layers: Option<Vec<String>>,
+    drain: Option<Span>,
+    lease: Option<Span>,
+    spares: Option<usize>,
+    log: Option<LogFormat>,
+    limits: LimitsSections,
+    retention: RetentionSection,
+    images: ImagesSection,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct LimitsSections {
+    default: LimitsSection,
+    ceiling: LimitsSection,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RetentionSection {
+    jobs_for: Option<Span>,
+    jobs: Option<u64>,
+    keys_for: Option<Span>,
+    stored: Option<Size>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct ImagesSection {
+    host: HostSection,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct HostSection {
+    python: Option<PathBuf>,
+    read_only: Option<Vec<PathBuf>>,
+}
+
+impl Config {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// The file cannot be read, or the first field that is wrong.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_path_buf(),
+            source,
+        })?;
+        Self::parse(&text, path)
+    }
+
+    /// Checks the text of a file.
+    ///
+    /// # Errors
+    /// The first field that is wrong.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let file: File = toml::from_str(text).map_err(|error| ConfigError::Syntax {
+            path: path.to_path_buf(),
+            detail: error.to_string().trim_end().to_owned(),
+        })?;
+        let config = file.resolve()?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Checks what may also have come from the command line.
+    ///
+    /// # Errors
+    /// The first field that is wrong.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.max_concurrent == 0 || self.max_concurrent > 1024 {
+            return Err(ConfigError::field("max_concurrent", "must be 1 to 1024"));
+        }
+        if self.max_queued == 0 {
+            return Err(ConfigError::field("max_queued", "must be at least 1"));
+        }
+        if !matches!(self.socket_mode, 0o600 | 0o660) {
+            return Err(ConfigError::field("socket_mode", "must be \"0600\" or \"0660\""));
+        }
+        if !(Duration::from_secs(3)..=Duration::from_secs(3600)).contains(&self.lease) {
+            return Err(ConfigError::field("lease", "must be 3s to 1h"));
+        }
+        if self.retention.keys_for < Duration::from_secs(24 * 3600) {
+            return Err(ConfigError::field("retention.keys_for", "must be at least 24h"));
+        }
+        if let Some(layer) = self
+            .optional_layers
+            .iter()
+            .find(|layer| !OPTIONAL_LAYERS.contains(&layer.as_str()))
+        {
+            let problem = format!(
+                "{layer:?} cannot be optional; only {} can",
+                OPTIONAL_LAYERS.join(", ")
+            );
+            return Err(ConfigError::field("optional_layers", problem));
+        }
+        let paths = self
+            .host_image
+            .read_only
+            .iter()
+            .map(|path| ("images.host.read_only", path));
+        let python = ("images.host.python", &self.host_image.python);
+        for (field, path) in paths.chain([python]) {
+            if !path.is_absolute() {
+                return Err(ConfigError::field(
+                    field,
+                    format!("{} is not an absolute path", path.display()),
+                ));
+            }
+        }
+        limits::check(&self.limits)
+    }
+
+    /// Where the bytes of files are.
+    #[must_use]
+    pub fn files_dir(&self) -> PathBuf {
+        self.data.join("files")
+    }
+}
+
+impl File {
+    fn resolve(self) -> Result<Config, ConfigError> {
+        let base = Config::default();
+        let mut limits = base.limits;
+        self.limits.default.apply(&mut limits.default);
+        self.limits.ceiling.apply(&mut limits.ceiling);
+        let listen = self.listen.unwrap_or_default();
+        let metrics = self.metrics.map(|text| {
+            let problem = "must be an address and a port, such as 127.0.0.1:9464";
+            text.parse()
+                .map_err(|_not_one| ConfigError::field("metrics", problem))
+        });
+        let mode = self.socket_mode.map(|text| {
+            let digits = text.trim_start_matches("0o");
+            u32::from_str_radix(digits, 8)
+                .map_err(|_not_one| ConfigError::field("socket_mode", "must be \"0600\" or \"0660\""))
+        });
+        let kept = base.retention;
+        Ok(Config {
+            listen: listen.iter().map(|text| text.parse()).collect::<Result<_, _>>()?,
+            socket_mode: mode.transpose()?.unwrap_or(base.socket_mode),
+            data: self.data.unwrap_or(base.data),
+            max_concurrent: self.max_concurrent.unwrap_or(base.max_concurrent),
+            max_queued: self.max_queued.unwrap_or(base.max_queued),
+            metrics: metrics.transpose()?,
+            isolation: self.isolation.unwrap_or(base.isolation),
+            optional_layers: self.optional_layers.unwrap_or_default(),
+            limits,
+            drain: self.drain.map_or(base.drain, |span| span.0),
+            lease: self.lease.map_or(base.lease, |span| span.0),
+            retention: Retention {
+                jobs_for: self.retention.jobs_for.map_or(kept.jobs_for, |span| span.0),
+                jobs: self.retention.jobs.unwrap_or(kept.jobs),
+                keys_for: self.retention.keys_for.map_or(kept.keys_for, |span| span.0),
+            },
+            stored: self.retention.stored.map_or(base.stored, |size| size.0),
+            host_image: HostImage {
+                python: self.images.host.python.unwrap_or(base.host_image.python),
+                read_only: self.images.host.read_only.unwrap_or_default(),
+            },
+            spares: self.spares.unwrap_or(base.spares),
+            log: self.log.unwrap_or_default(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        Config::parse(text, Path::new("brig.toml")).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_empty_file_gives_the_defaults() {
+        assert_eq!(parse(""), Ok(Config::default()));
+    }
+
+    #[test]
+    fn every_section_is_read() {
+        let text = r#"
+            listen = ["unix:/run/brig/brig.sock", "tcp:127.0.0.1:7070"]
+            data = "/srv/brig"
+            max_concurrent = 8
+            metrics = "127.0.0.1:9464"
+            isolation = "workstation"
+            optional_layers = ["landlock"]
+            drain = "2m"
+            socket_mode = "0660"
+            log = "json"
+            [limits.default]
+            wall_time = "10s"
+            memory = "1GiB"
+            [limits.ceiling]
+            wall_time = "1h"
+            [retention]
+            jobs_for = "1d"
+            stored = "1GiB"
+            [images.host]
+            python = "/opt/venv/bin/python3"
+            read_only = ["/opt/venv"]
+        "#;
+        let config = parse(text).unwrap();
+        assert_eq!(config.listen.len(), 2);
+        assert_eq!(config.limits.default.wall, Duration::from_secs(10));
+        assert_eq!(config.limits.default.memory, Bytes::gib(1));
+        assert_eq!(config.limits.ceiling.wall, Duration::from_secs(3600));
+        assert_eq!(config.drain, Duration::from_secs(120));
+        assert_eq!(config.socket_mode, 0o660);
+        assert_eq!(config.host_image.read_only, [PathBuf::from("/opt/venv")]);
+    }
+
+    #[test]
+    fn a_mistake_names_its_field() {
+        for (text, field) in [
+            ("max_concurrent = 0", "max_concurrent"),
+            ("max_concurent = 1", "max_concurent"),
+            ("listen = [\"tcp:0.0.0.0:1\"]", "listen"),
+            ("listen = [\"tcp:example.org:1\"]", "listen"),
+            ("listen = [\"/run/x\"]", "listen"),
+            ("optional_layers = [\"seccomp\"]", "optional_layers"),
+            ("drain = \"soon\"", "drain"),
+            ("[limits.default]\nwall_time = \"1h\"", "limits.default.wall_time"),
+            ("[limits.default]\nprocesses = 0", "limits.default.processes"),
+            ("[images.host]\npython = \"python3\"", "images.host.python"),
+            ("[retention]\nkeys_for = \"1h\"", "retention.keys_for"),
+            ("socket_mode = \"0666\"", "socket_mode"),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(error.contains(field), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_others_can_reach_is_refused_with_the_reason() {
+        let refused = "tcp:192.168.1.1:7070"
+            .parse::<ListenAddress>()
+            .unwrap_err()
+            .to_string();
+        assert!(refused.contains("without keys"), "{refused}");
+        assert!("tcp:127.0.0.1:7070".parse::<ListenAddress>().is_ok());
+        assert!("tcp:[::1]:7070".parse::<ListenAddress>().is_ok());
+    }
+}

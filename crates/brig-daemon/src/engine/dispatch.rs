@@ -1,0 +1,86 @@
+//! The dispatcher: a free slot takes the next due job; the rest wait in the store, in order.
+
+use super::Engine;
+use super::run_attempt::run_attempt;
+use super::seat::Seat;
+use brig_core::Timestamp;
+use brig_core::store::{AttemptRef, Claim};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
+use tracing::{Instrument, error, info_span};
+
+/// How long to wait after the store failed.
+const STORE_PAUSE: Duration = Duration::from_millis(500);
+
+/// Starts jobs until the daemon drains. Never runs more at once than there are slots.
+pub(crate) async fn run(engine: Arc<Engine>) {
+    loop {
+        let slot = Arc::clone(&engine.slots).acquire_owned();
+        // The semaphore is never closed.
+        let Some(Ok(slot)) = engine.draining.run_until_cancelled(slot).await else {
+            return;
+        };
+        let Some((claim, seat)) = next_job(&engine).await else {
+            return;
+        };
+        start(&engine, claim, seat, slot);
+    }
+}
+
+/// Waits for the next due job; `None` when the daemon drains. A claim that was begun is never abandoned half-way:
+/// it may have been committed.
+async fn next_job(engine: &Engine) -> Option<(Claim, Arc<Seat>)> {
+    while !engine.draining.is_cancelled() {
+        match claim(engine).await {
+            Ok(Some(job)) => return Some(job),
+            Ok(None) => {
+                engine
+                    .draining
+                    .run_until_cancelled(engine.work.notified())
+                    .await?;
+            }
+            Err(error) => {
+                error!(%error, "no job can be claimed");
+                let pause = tokio::time::sleep(STORE_PAUSE);
+                engine.draining.run_until_cancelled(pause).await?;
+            }
+        }
+    }
+    None
+}
+
+/// Claims and seats in one step for everybody who looks.
+async fn claim(engine: &Engine) -> Result<Option<(Claim, Arc<Seat>)>, brig_core::store::StoreError> {
+    let seating = engine.seats.claiming.lock().await;
+    let lease = engine.settings.lease;
+    let now = Timestamp::now();
+    let claim = engine.store.claim(engine.worker, lease, now).await?;
+    let seated = claim.map(|claim| {
+        let attempt = AttemptRef {
+            job: claim.job.id,
+            attempt: claim.attempt,
+        };
+        (claim, engine.seats.take(attempt))
+    });
+    drop(seating);
+    Ok(seated)
+}
+
+fn start(engine: &Arc<Engine>, claim: Claim, seat: Arc<Seat>, slot: OwnedSemaphorePermit) {
+    let span = info_span!("attempt", job = %claim.job.id, attempt = claim.attempt);
+    let lease_end = Timestamp::now().plus(engine.settings.lease);
+    engine.expiry.not_later_than(lease_end);
+    let engine_of_task = Arc::clone(engine);
+    engine.tasks.spawn(
+        async move {
+            engine_of_task.metrics.job_started();
+            run_attempt(&engine_of_task, claim, &seat).await;
+            engine_of_task.seats.leave(&seat);
+            engine_of_task.metrics.attempt_left();
+            // The cell is gone: the next job may have its place.
+            drop(slot);
+        }
+        .instrument(span),
+    );
+}

@@ -1,0 +1,102 @@
+//! The rescuer: fails or requeues jobs whose queue time-out or lease has run out, and after a restart those of the
+//! daemon before.
+
+use crate::engine::Engine;
+use brig_core::store::{Changed, StoreError};
+use brig_core::{JobState, Timestamp};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tracing::{error, info};
+
+/// How long to wait after the store failed.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
+
+/// When the next time-out may run out, so that the rescuer sleeps until then.
+#[derive(Debug)]
+pub(crate) struct ExpiryClock {
+    next: AtomicI64,
+    earlier: Notify,
+}
+
+impl Default for ExpiryClock {
+    fn default() -> Self {
+        Self {
+            next: AtomicI64::new(i64::MAX),
+            earlier: Notify::new(),
+        }
+    }
+}
+
+impl ExpiryClock {
+    /// Something runs out at `time`: wakes the rescuer only when it would sleep longer.
+    pub(crate) fn not_later_than(&self, time: Timestamp) {
+        let before = self.next.fetch_min(time.as_millis(), Ordering::AcqRel);
+        if time.as_millis() < before {
+            self.earlier.notify_one();
+        }
+    }
+
+    async fn wait(&self) {
+        loop {
+            let next = Timestamp::from_millis(self.next.load(Ordering::Acquire));
+            let left = next.since(Timestamp::now());
+            if left.is_zero() {
+                return;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(left.min(Duration::from_secs(3600))) => {}
+                () = self.earlier.notified() => {}
+            }
+        }
+    }
+}
+
+/// Ends what a daemon before this one left running. Called once, before anything else.
+pub(crate) async fn recover(engine: &Engine) -> Result<(), StoreError> {
+    let changed = engine.store.recover(engine.worker, Timestamp::now()).await?;
+    if !changed.is_empty() {
+        info!(
+            jobs = changed.len(),
+            "jobs of a daemon that is gone were ended or requeued"
+        );
+    }
+    tell(engine, changed);
+    Ok(())
+}
+
+/// Watches the clock until cancelled.
+pub(crate) async fn run(engine: Arc<Engine>) {
+    loop {
+        if let Err(error) = rescue(&engine).await {
+            error!(%error, "time-outs cannot be looked for");
+            tokio::time::sleep(STORE_PAUSE).await;
+            continue;
+        }
+        engine.expiry.wait().await;
+    }
+}
+
+async fn rescue(engine: &Engine) -> Result<(), StoreError> {
+    // Anything that is noticed while the store is asked lowers it again.
+    engine.expiry.next.store(i64::MAX, Ordering::Release);
+    let now = Timestamp::now();
+    tell(engine, engine.store.expire_queue(now).await?);
+    tell(engine, engine.store.expire_leases(now).await?);
+    if let Some(next) = engine.store.next_expiry().await? {
+        // Never at once again, should the store count in coarser steps.
+        engine.expiry.not_later_than(next.plus(Duration::from_millis(1)));
+    }
+    Ok(())
+}
+
+fn tell(engine: &Engine, changed: Vec<Changed>) {
+    for Changed { job, state, events } in changed {
+        info!(%job, state = state.word(), "a time-out ran out");
+        engine.publish(events, None);
+        if let JobState::Queued { .. } = state {
+            engine.work.notify_one();
+        }
+    }
+}
