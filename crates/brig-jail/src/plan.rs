@@ -3,7 +3,8 @@
 //! Everything that can fail because somebody asked for nonsense fails here, in the parent, with a name.
 
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
 
 /// The id of the unprivileged user inside every cell.
 pub const AGENT_ID: u32 = 10_001;
@@ -102,8 +103,9 @@ pub enum Requirement {
     Optional,
 }
 
-/// One BPF instruction, as `struct sock_filter`.
+/// One BPF instruction, as `struct sock_filter`. Travels as one number: a filter has hundreds of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "u64", into = "u64")]
 pub struct FilterInstruction {
     /// Operation.
     pub code: u16,
@@ -115,13 +117,31 @@ pub struct FilterInstruction {
     pub k: u32,
 }
 
+impl From<FilterInstruction> for u64 {
+    fn from(one: FilterInstruction) -> u64 {
+        u64::from(one.code) << 48 | u64::from(one.jt) << 40 | u64::from(one.jf) << 32 | u64::from(one.k)
+    }
+}
+
+impl From<u64> for FilterInstruction {
+    fn from(packed: u64) -> FilterInstruction {
+        let [c1, c0, jt, jf, k3, k2, k1, k0] = packed.to_be_bytes();
+        FilterInstruction {
+            code: u16::from_be_bytes([c1, c0]),
+            jt,
+            jf,
+            k: u32::from_be_bytes([k3, k2, k1, k0]),
+        }
+    }
+}
+
 /// The compiled seccomp filters, installed in order: the last one carries the listener.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FilterStack {
     /// x32 and compat calls kill.
     pub foreign_abi: Vec<FilterInstruction>,
-    /// Calls that programs merely probe: plain errno, not counted.
-    pub probed: Vec<FilterInstruction>,
+    /// Calls that programs merely probe: plain errno, not counted. One filter per errno.
+    pub probed: Vec<Vec<FilterInstruction>>,
     /// The allow-list; everything else goes to the listener (or, without one, gets EPERM).
     pub allow_list: Vec<FilterInstruction>,
     /// Whether the allow-list filter is installed with a user-notification listener.
@@ -180,4 +200,198 @@ pub struct JailPlan {
     pub filters: FilterStack,
     /// Layers that a control arm turns off; empty in every shipped program.
     pub disabled: Vec<DisabledLayer>,
+}
+
+/// What is wrong with a plan. The discriminant is the item of [`crate::stage::Stage::Plan`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[repr(u16)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// Not the JSON of a plan.
+    #[error("not a plan")]
+    Malformed = 1,
+    /// A layer is disabled, and this program was built without control arms.
+    #[error("a layer is disabled, and this program cannot do without any")]
+    DisabledLayer = 2,
+    /// A path inside the cell is not absolute and plain.
+    #[error("a path inside the cell is relative or contains `..`")]
+    Target = 3,
+    /// A host name that the kernel would refuse.
+    #[error("the host name is empty or longer than 64 bytes")]
+    HostName = 4,
+    /// A size or count of zero.
+    #[error("a size or a count is zero")]
+    Zero = 5,
+    /// A filter is empty or longer than the kernel takes.
+    #[error("a filter is empty or has more than 4096 instructions")]
+    Filter = 6,
+    /// A path or content contains a NUL byte.
+    #[error("a path contains a NUL byte")]
+    NulByte = 7,
+}
+
+/// The longest filter that the kernel takes.
+const FILTER_INSTRUCTIONS_MAX: usize = 4096;
+
+impl JailPlan {
+    /// Whether a layer is in force (always, but in control arms).
+    pub fn has(&self, layer: DisabledLayer) -> bool {
+        !self.disabled.contains(&layer)
+    }
+
+    /// Refuses what could only fail later, or worse, succeed.
+    pub fn validate(&self) -> Result<(), PlanError> {
+        if !self.disabled.is_empty() && !cfg!(feature = "control-arms") {
+            return Err(PlanError::DisabledLayer);
+        }
+        for path in self.image.iter().map(ImageEntry::inside) {
+            check_inside(path)?;
+        }
+        for path in self.landlock.read_execute.iter().chain(&self.landlock.read_write) {
+            check_inside(path)?;
+        }
+        if self.host_name.is_empty() || self.host_name.len() > 64 || self.host_name.contains('\0') {
+            return Err(PlanError::HostName);
+        }
+        self.shape.validate()?;
+        let FilterStack { foreign_abi, probed, allow_list, listener: _ } = &self.filters;
+        for filter in probed.iter().chain([foreign_abi, allow_list]) {
+            if filter.is_empty() || filter.len() > FILTER_INSTRUCTIONS_MAX {
+                return Err(PlanError::Filter);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ImageEntry {
+    /// Where this entry appears inside the cell.
+    pub fn inside(&self) -> &Path {
+        match self {
+            ImageEntry::ReadOnlyBind { target, .. }
+            | ImageEntry::Device { target, .. }
+            | ImageEntry::File { target, .. }
+            | ImageEntry::Directory { target } => target,
+            ImageEntry::Symlink { link, .. } => link,
+        }
+    }
+}
+
+impl CellShape {
+    fn validate(&self) -> Result<(), PlanError> {
+        let needed = [
+            self.workspace_bytes,
+            self.workspace_files,
+            self.tmp_bytes,
+            self.tmp_files,
+            self.shm_bytes,
+            self.file_size_bytes,
+            self.open_files,
+            self.processes,
+            self.address_space_bytes.unwrap_or(1),
+            self.cpu_seconds,
+        ];
+        // A tmpfs with size 0 or nr_inodes 0 is one without any limit.
+        if needed.contains(&0) { Err(PlanError::Zero) } else { Ok(()) }
+    }
+}
+
+fn check_inside(path: &Path) -> Result<(), PlanError> {
+    if path.as_os_str().as_bytes().contains(&0) {
+        return Err(PlanError::NulByte);
+    }
+    let mut components = path.components();
+    let absolute = components.next() == Some(Component::RootDir);
+    let plain = components.all(|component| matches!(component, Component::Normal(_)));
+    if absolute && plain { Ok(()) } else { Err(PlanError::Target) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan() -> JailPlan {
+        let instruction = FilterInstruction { code: 6, jt: 0, jf: 0, k: 0x7fff_0000 };
+        JailPlan {
+            shape: CellShape {
+                workspace_bytes: 1,
+                workspace_files: 1,
+                tmp_bytes: 1,
+                tmp_files: 1,
+                shm_bytes: 1,
+                file_size_bytes: 1,
+                open_files: 1,
+                processes: 1,
+                address_space_bytes: None,
+                cpu_seconds: 1,
+            },
+            image: Vec::new(),
+            proc_mount: ProcMount::Own,
+            host_name: "cell".to_owned(),
+            landlock: LandlockPlan {
+                read_execute: vec!["/usr".into()],
+                read_write: vec!["/workspace".into()],
+                requirement: Requirement::Required,
+            },
+            filters: FilterStack {
+                foreign_abi: vec![instruction],
+                probed: vec![vec![instruction]],
+                allow_list: vec![instruction],
+                listener: Listener::Keeper,
+            },
+            disabled: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_plan_survives_json() {
+        let plan = plan();
+        assert_eq!(plan.validate(), Ok(()));
+        let json = serde_json::to_vec(&plan).unwrap();
+        assert_eq!(serde_json::from_slice::<JailPlan>(&json).unwrap(), plan);
+    }
+
+    #[test]
+    fn an_instruction_survives_its_packed_form() {
+        let one = FilterInstruction { code: 0x15, jt: 3, jf: 255, k: u32::MAX - 1 };
+        assert_eq!(FilterInstruction::from(u64::from(one)), one);
+    }
+
+    #[test]
+    fn a_disabled_layer_is_refused_unless_this_is_a_build_for_control_arms() {
+        let mut plan = plan();
+        plan.disabled.push(DisabledLayer::Seccomp);
+        let expected =
+            if cfg!(feature = "control-arms") { Ok(()) } else { Err(PlanError::DisabledLayer) };
+        assert_eq!(plan.validate(), expected);
+    }
+
+    #[test]
+    fn paths_inside_are_absolute_and_plain() {
+        for bad in ["etc/passwd", "/etc/../usr", "../x", ""] {
+            let mut plan = plan();
+            plan.image.push(ImageEntry::Directory { target: bad.into() });
+            assert_eq!(plan.validate(), Err(PlanError::Target), "{bad:?}");
+        }
+        let mut plan = plan();
+        plan.image.push(ImageEntry::Directory { target: "/a\0b".into() });
+        assert_eq!(plan.validate(), Err(PlanError::NulByte));
+    }
+
+    #[test]
+    fn a_limit_of_zero_is_refused_because_tmpfs_takes_it_for_none() {
+        let mut plan = plan();
+        plan.shape.workspace_files = 0;
+        assert_eq!(plan.validate(), Err(PlanError::Zero));
+    }
+
+    #[test]
+    fn host_names_and_filters_that_the_kernel_refuses_are_refused() {
+        let mut long_name = plan();
+        long_name.host_name = "x".repeat(65);
+        assert_eq!(long_name.validate(), Err(PlanError::HostName));
+        let mut no_filter = plan();
+        no_filter.filters.allow_list.clear();
+        assert_eq!(no_filter.validate(), Err(PlanError::Filter));
+    }
 }

@@ -11,27 +11,27 @@ use crate::plan::FilterInstruction;
 
 /// Attributes of a mount, as `mount_setattr` takes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MountAttributes(u64);
+pub(crate) struct MountAttributes(u64);
 
 impl MountAttributes {
     /// Nobody writes.
-    pub const READ_ONLY: MountAttributes = MountAttributes(0x1);
+    pub(crate) const READ_ONLY: MountAttributes = MountAttributes(0x1);
     /// Set-user-id bits and file capabilities are ignored.
-    pub const NO_SUID: MountAttributes = MountAttributes(0x2);
+    pub(crate) const NO_SUID: MountAttributes = MountAttributes(0x2);
     /// Device nodes do not open.
-    pub const NO_DEVICES: MountAttributes = MountAttributes(0x4);
+    pub(crate) const NO_DEVICES: MountAttributes = MountAttributes(0x4);
     /// Nothing can be executed.
-    pub const NO_EXEC: MountAttributes = MountAttributes(0x8);
+    pub(crate) const NO_EXEC: MountAttributes = MountAttributes(0x8);
 
     /// Both.
-    pub const fn and(self, other: MountAttributes) -> MountAttributes {
+    pub(crate) const fn and(self, other: MountAttributes) -> MountAttributes {
         MountAttributes(self.0 | other.0)
     }
 }
 
 /// Whether a mount tree is taken whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Depth {
+pub(crate) enum Depth {
     /// This mount alone.
     One,
     /// With everything mounted below it.
@@ -58,11 +58,16 @@ struct CapHeader {
 
 /// Half of the capability sets of a process (the kernel's interface has two halves of 32 bits each).
 #[repr(C)]
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct CapHalf {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CapHalf {
     effective: u32,
     permitted: u32,
     inheritable: u32,
+}
+
+impl CapHalf {
+    /// No capability.
+    pub(crate) const NONE: CapHalf = CapHalf { effective: 0, permitted: 0, inheritable: 0 };
 }
 
 const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
@@ -81,7 +86,7 @@ fn own(result: c_long) -> nix::Result<OwnedFd> {
 
 /// Takes a descriptor that the parent left open under a known number. `None` when nothing is open there.
 /// Only for the first lines of `main`: called twice with the same number it would make two owners.
-pub fn take_inherited(number: RawFd) -> Option<OwnedFd> {
+pub(crate) fn take_inherited(number: RawFd) -> Option<OwnedFd> {
     // SAFETY: F_GETFD takes no pointer and changes nothing; on a closed number it returns EBADF.
     let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
     if flags < 0 {
@@ -93,7 +98,7 @@ pub fn take_inherited(number: RawFd) -> Option<OwnedFd> {
 }
 
 /// Closes every descriptor from `first` on.
-pub fn close_from(first: c_uint) -> nix::Result<()> {
+pub(crate) fn close_from(first: c_uint) -> nix::Result<()> {
     // SAFETY: close_range takes no pointer. The callers close numbers that no live OwnedFd stands for: at the
     // start of `main`, where nothing is owned yet, and right before exec, after which nothing is dropped.
     let result = unsafe { libc::close_range(first, c_uint::MAX, 0) };
@@ -101,7 +106,7 @@ pub fn close_from(first: c_uint) -> nix::Result<()> {
 }
 
 /// Makes `target` (0, 1, 2 or the runner's number) a copy of `source`, open across exec.
-pub fn duplicate_onto(source: BorrowedFd<'_>, target: RawFd) -> nix::Result<()> {
+pub(crate) fn duplicate_onto(source: BorrowedFd<'_>, target: RawFd) -> nix::Result<()> {
     // SAFETY: dup2 takes no pointer. It closes what `target` was: the callers use it for 0-2, which std never
     // owns, and, in the last lines before exec, for the runner's number, after which no OwnedFd is dropped.
     let result = unsafe { libc::dup2(source.as_raw_fd(), target) };
@@ -116,7 +121,7 @@ pub fn duplicate_onto(source: BorrowedFd<'_>, target: RawFd) -> nix::Result<()> 
 
 /// What [`fork`] returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
+pub(crate) enum Side {
     /// This is the parent; the child's pid.
     Parent(nix::unistd::Pid),
     /// This is the child.
@@ -124,7 +129,7 @@ pub enum Side {
 }
 
 /// Forks this process, which must have one thread: `brig-jail-init` never starts another.
-pub fn fork() -> nix::Result<Side> {
+pub(crate) fn fork() -> nix::Result<Side> {
     // SAFETY: after fork in a program with threads only async-signal-safe functions may be called. This program
     // has one thread (it never starts one, and its main asserts nothing else), so no lock can be held by a
     // thread that does not exist in the child.
@@ -134,21 +139,15 @@ pub fn fork() -> nix::Result<Side> {
     }
 }
 
-/// Ends the process at once: no destructors, no buffers (there are none).
-pub fn leave(code: c_int) -> ! {
-    // SAFETY: _exit takes no pointer and does not return.
-    unsafe { libc::_exit(code) }
-}
-
-/// Makes SIGPIPE do again what it does by default (Rust's start-up code ignores it, and exec would keep that).
-pub fn default_sigpipe() -> nix::Result<()> {
+/// Makes a signal do again what it does by default: Rust's start-up code ignores SIGPIPE, the keeper's parent may
+/// have ignored others, and exec would keep that.
+pub(crate) fn default_signal(signal: nix::sys::signal::Signal) -> nix::Result<()> {
     // SAFETY: SIG_DFL installs no function, so no handler's assumptions can be broken.
-    unsafe { nix::sys::signal::signal(nix::sys::signal::Signal::SIGPIPE, nix::sys::signal::SigHandler::SigDfl) }
-        .map(drop)
+    unsafe { nix::sys::signal::signal(signal, nix::sys::signal::SigHandler::SigDfl) }.map(drop)
 }
 
 /// A detached copy of the mount at `path`.
-pub fn clone_tree(path: &CStr, depth: Depth) -> nix::Result<OwnedFd> {
+pub(crate) fn clone_tree(path: &CStr, depth: Depth) -> nix::Result<OwnedFd> {
     let recursive = match depth {
         Depth::One => 0,
         Depth::Recursive => AT_RECURSIVE,
@@ -160,7 +159,7 @@ pub fn clone_tree(path: &CStr, depth: Depth) -> nix::Result<OwnedFd> {
 }
 
 /// Adds attributes to a detached mount tree.
-pub fn restrict_tree(tree: BorrowedFd<'_>, attributes: MountAttributes, depth: Depth) -> nix::Result<()> {
+pub(crate) fn restrict_tree(tree: BorrowedFd<'_>, attributes: MountAttributes, depth: Depth) -> nix::Result<()> {
     let recursive = match depth {
         Depth::One => 0,
         Depth::Recursive => AT_RECURSIVE,
@@ -171,7 +170,7 @@ pub fn restrict_tree(tree: BorrowedFd<'_>, attributes: MountAttributes, depth: D
 }
 
 /// Adds attributes to the mount at `path`, and to it alone.
-pub fn restrict_mount(path: &CStr, attributes: MountAttributes) -> nix::Result<()> {
+pub(crate) fn restrict_mount(path: &CStr, attributes: MountAttributes) -> nix::Result<()> {
     set_attributes(libc::AT_FDCWD, path, 0, attributes)
 }
 
@@ -192,7 +191,7 @@ fn set_attributes(
 }
 
 /// Attaches a detached mount tree at `target`.
-pub fn attach_tree(tree: BorrowedFd<'_>, target: &CStr) -> nix::Result<()> {
+pub(crate) fn attach_tree(tree: BorrowedFd<'_>, target: &CStr) -> nix::Result<()> {
     // SAFETY: both paths are NUL-terminated and live through the call; the kernel only reads them.
     let result = unsafe {
         libc::syscall(
@@ -216,26 +215,26 @@ fn prctl(option: c_int, arguments: [c_ulong; 4]) -> nix::Result<()> {
 }
 
 /// Removes one capability from the bounding set; EINVAL when the kernel does not know it.
-pub fn drop_bounding(capability: u8) -> nix::Result<()> {
+pub(crate) fn drop_bounding(capability: u8) -> nix::Result<()> {
     prctl(libc::PR_CAPBSET_DROP, [capability.into(), 0, 0, 0])
 }
 
 /// Empties the ambient set.
-pub fn clear_ambient() -> nix::Result<()> {
+pub(crate) fn clear_ambient() -> nix::Result<()> {
     #[expect(clippy::cast_sign_loss, reason = "PR_CAP_AMBIENT_CLEAR_ALL is 4")]
     let clear_all = libc::PR_CAP_AMBIENT_CLEAR_ALL as c_ulong;
     prctl(libc::PR_CAP_AMBIENT, [clear_all, 0, 0, 0])
 }
 
 /// Sets the securebits.
-pub fn set_securebits(bits: c_ulong) -> nix::Result<()> {
+pub(crate) fn set_securebits(bits: c_ulong) -> nix::Result<()> {
     prctl(libc::PR_SET_SECUREBITS, [bits, 0, 0, 0])
 }
 
 /// Empties the effective, permitted and inheritable sets.
-pub fn clear_capabilities() -> nix::Result<()> {
+pub(crate) fn clear_capabilities() -> nix::Result<()> {
     let header = CapHeader { version: CAPABILITY_VERSION_3, pid: 0 };
-    let halves = [CapHalf::default(); 2];
+    let halves = [CapHalf::NONE; 2];
     // SAFETY: version 3 of the interface reads one header and exactly two halves; both live through the call,
     // are `repr(C)` in the kernel's layout, and the kernel writes the header only on a version mismatch, which
     // the constant excludes.
@@ -244,9 +243,9 @@ pub fn clear_capabilities() -> nix::Result<()> {
 }
 
 /// The effective, permitted and inheritable sets.
-pub fn capabilities() -> nix::Result<[CapHalf; 2]> {
+pub(crate) fn capabilities() -> nix::Result<[CapHalf; 2]> {
     let mut header = CapHeader { version: CAPABILITY_VERSION_3, pid: 0 };
-    let mut halves = [CapHalf::default(); 2];
+    let mut halves = [CapHalf::NONE; 2];
     // SAFETY: version 3 of the interface writes exactly two halves; both pointers are to live, writable values
     // of the kernel's layout.
     let result = unsafe { libc::syscall(libc::SYS_capget, &raw mut header, halves.as_mut_ptr()) };
@@ -255,7 +254,7 @@ pub fn capabilities() -> nix::Result<[CapHalf; 2]> {
 }
 
 /// Back to the ordinary scheduling class and priority, whatever PID 1 was given.
-pub fn ordinary_priority() -> nix::Result<()> {
+pub(crate) fn ordinary_priority() -> nix::Result<()> {
     let parameter = libc::sched_param { sched_priority: 0 };
     // SAFETY: `parameter` lives through the call and is only read; pid 0 is the caller.
     let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER, &raw const parameter) };
@@ -265,8 +264,15 @@ pub fn ordinary_priority() -> nix::Result<()> {
     check(result.into()).map(drop)
 }
 
+/// Sets the NIS domain name of the UTS namespace, which starts as a copy of the host's.
+pub(crate) fn set_domain_name(name: &CStr) -> nix::Result<()> {
+    // SAFETY: the kernel reads exactly the given number of bytes, all of which belong to `name`.
+    let result = unsafe { libc::setdomainname(name.as_ptr(), name.to_bytes().len()) };
+    check(result.into()).map(drop)
+}
+
 /// Sets the interface's flags to "up".
-pub fn bring_up(socket: BorrowedFd<'_>, interface: &CStr) -> nix::Result<()> {
+pub(crate) fn bring_up(socket: BorrowedFd<'_>, interface: &CStr) -> nix::Result<()> {
     // SAFETY: `ifreq` is plain data for which all zero bytes are a valid value.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     let name = interface.to_bytes();
@@ -286,7 +292,7 @@ pub fn bring_up(socket: BorrowedFd<'_>, interface: &CStr) -> nix::Result<()> {
 
 /// Whether a filter is installed with a notification listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FilterKind {
+pub(crate) enum FilterKind {
     /// Without.
     Plain,
     /// With: the descriptor is returned.
@@ -297,7 +303,7 @@ const SECCOMP_SET_MODE_FILTER: c_uint = 1;
 const SECCOMP_FILTER_FLAG_NEW_LISTENER: c_ulong = 1 << 3;
 
 /// Installs a seccomp filter on this process; `no_new_privs` must be set.
-pub fn install_filter(program: &[FilterInstruction], kind: FilterKind) -> nix::Result<Option<OwnedFd>> {
+pub(crate) fn install_filter(program: &[FilterInstruction], kind: FilterKind) -> nix::Result<Option<OwnedFd>> {
     let mut instructions: Vec<libc::sock_filter> = program
         .iter()
         .map(|one| libc::sock_filter { code: one.code, jt: one.jt, jf: one.jf, k: one.k })
@@ -319,7 +325,7 @@ pub fn install_filter(program: &[FilterInstruction], kind: FilterKind) -> nix::R
 }
 
 /// The newest Landlock ABI of this kernel; 0 when it has none or it is off.
-pub fn landlock_abi() -> i32 {
+pub(crate) fn landlock_abi() -> i32 {
     const VERSION: c_ulong = 1;
     // SAFETY: with LANDLOCK_CREATE_RULESET_VERSION the kernel takes no pointer and size 0, and returns a number.
     let result = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, 0usize, 0usize, VERSION) };
@@ -327,7 +333,7 @@ pub fn landlock_abi() -> i32 {
 }
 
 /// Reaps one child of this process, if one has ended: its pid and raw wait status. ECHILD when there is none.
-pub fn reap_one() -> nix::Result<Option<(i32, i32)>> {
+pub(crate) fn reap_one() -> nix::Result<Option<(i32, i32)>> {
     let mut status: c_int = 0;
     // SAFETY: `status` is a live, writable int.
     let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
@@ -336,7 +342,7 @@ pub fn reap_one() -> nix::Result<Option<(i32, i32)>> {
 }
 
 /// Owns the descriptors of a received control message.
-pub fn own_received(numbers: &[RawFd]) -> Vec<OwnedFd> {
+pub(crate) fn own_received(numbers: &[RawFd]) -> Vec<OwnedFd> {
     numbers
         .iter()
         // SAFETY: recvmsg has just installed these numbers as new descriptors of this process; the caller passes
@@ -346,6 +352,6 @@ pub fn own_received(numbers: &[RawFd]) -> Vec<OwnedFd> {
 }
 
 /// Starts the program: never returns when it works.
-pub fn execute(file: &CStr, argv: &[std::ffi::CString], env: &[std::ffi::CString]) -> nix::Result<Infallible> {
+pub(crate) fn execute(file: &CStr, argv: &[std::ffi::CString], env: &[std::ffi::CString]) -> nix::Result<Infallible> {
     nix::unistd::execve(file, argv, env)
 }

@@ -1,5 +1,5 @@
 //! Every `unsafe` block of Brig: one operation each, with its proof.
 
-pub mod child;
+pub(crate) mod child;
 
 pub(crate) mod parent;

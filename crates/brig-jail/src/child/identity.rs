@@ -1,0 +1,179 @@
+//! Who the program is: an unprivileged user with nothing but its id, and its resource limits.
+
+use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::unistd::{getresgid, getresuid, setgroups, setsid};
+use std::ffi::c_ulong;
+
+use super::{Step, at};
+use crate::plan::{AGENT_ID, CellShape, DisabledLayer, JailPlan};
+use crate::stage::Stage;
+use crate::sys::child as sys;
+
+/// Whose identity is made final.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IdentityKind {
+    /// PID 1.
+    Init,
+    /// The enter-helper, which may have been started without any capability.
+    Helper,
+    /// The program.
+    Program,
+    /// The program of a control arm, which keeps the capabilities of its user namespace.
+    ProgramWithPower,
+}
+
+/// SECBIT_NOROOT, NO_SETUID_FIXUP, (KEEP_CAPS stays off) and NO_CAP_AMBIENT_RAISE, each with its lock, and the
+/// lock of KEEP_CAPS: no later change of ids gives a capability, and nobody can change that.
+const SECUREBITS: c_ulong = 0b1110_1111;
+
+const NO_CAPABILITY: [sys::CapHalf; 2] = [sys::CapHalf::NONE; 2];
+
+/// No kernel has more capabilities than the sets have bits.
+const CAPABILITIES_MAX: u8 = 63;
+
+/// The id that namespaces show for ids without a name in them.
+const OVERFLOW_ID: u32 = 65_534;
+
+/// Removes every privilege of this process, for good, and checks that it is so.
+pub(crate) fn drop_power(kind: IdentityKind) -> Step<()> {
+    check_ids()?;
+    match kind {
+        IdentityKind::Init | IdentityKind::Program => drop_capabilities()?,
+        IdentityKind::Helper if sys::capabilities().is_ok_and(|sets| sets == NO_CAPABILITY) => {}
+        IdentityKind::Helper => drop_capabilities()?,
+        IdentityKind::ProgramWithPower => {}
+    }
+    nix::sys::prctl::set_no_new_privs().map_err(at(Stage::Identity, 5))?;
+    // Dropping capabilities made the process undumpable or not, by the kernel's rules; decide it. exec of a
+    // readable program makes it dumpable again, which debuggers and `/proc/self` of the program itself need.
+    nix::sys::prctl::set_dumpable(false).map_err(at(Stage::Identity, 6))
+}
+
+/// The keeper has set the ids before it executed this program; nothing else may have.
+fn check_ids() -> Step<()> {
+    let failed = at(Stage::Identity, 0);
+    let users = getresuid().map_err(&failed)?;
+    let groups = getresgid().map_err(&failed)?;
+    let users = [users.real, users.effective, users.saved].map(|id| id.as_raw());
+    let groups = [groups.real, groups.effective, groups.saved].map(|id| id.as_raw());
+    if users != [AGENT_ID; 3] || groups != [AGENT_ID; 3] {
+        return Err(failed(Errno::EPERM));
+    }
+    match setgroups(&[]) {
+        // EPERM: `setgroups` is denied in a namespace with a map of one id. The keeper emptied the list where it
+        // may; where it may not (bare rootless) only groups without a name inside can be left.
+        Ok(()) | Err(Errno::EPERM) => {}
+        Err(errno) => return Err(at(Stage::Identity, 1)(errno)),
+    }
+    let left = nix::unistd::getgroups().map_err(at(Stage::Identity, 1))?;
+    if left.iter().all(|group| matches!(group.as_raw(), AGENT_ID | OVERFLOW_ID)) {
+        Ok(())
+    } else {
+        Err(at(Stage::Identity, 1)(Errno::EPERM))
+    }
+}
+
+fn drop_capabilities() -> Step<()> {
+    for capability in 0..=CAPABILITIES_MAX {
+        match sys::drop_bounding(capability) {
+            Ok(()) => {}
+            // The first number that the kernel does not know.
+            Err(Errno::EINVAL) if capability > 0 => break,
+            Err(errno) => return Err(at(Stage::Identity, 2)(errno)),
+        }
+    }
+    sys::set_securebits(SECUREBITS).map_err(at(Stage::Identity, 3))?;
+    let failed = at(Stage::Identity, 4);
+    sys::clear_ambient().map_err(&failed)?;
+    sys::clear_capabilities().map_err(&failed)?;
+    let left = sys::capabilities().map_err(&failed)?;
+    if left == NO_CAPABILITY { Ok(()) } else { Err(failed(Errno::EPERM)) }
+}
+
+/// A session and process group of its own, without a terminal; and the ordinary scheduling class, whatever PID 1
+/// was given.
+pub(super) fn own_session() -> Step<()> {
+    setsid().map_err(at(Stage::Rlimit, 0))?;
+    sys::ordinary_priority().map_err(at(Stage::Rlimit, 1))?;
+    super::channels::default_signals().map_err(at(Stage::Rlimit, 2))
+}
+
+const MIB: u64 = 1024 * 1024;
+
+/// What every limit of a cell is: soft, hard.
+fn limits(shape: &CellShape) -> Vec<(Resource, u64, u64)> {
+    let same = |resource, value| (resource, value, value);
+    let mut limits = vec![
+        // No core files: they would be the largest thing in the workspace.
+        same(Resource::RLIMIT_CORE, 0),
+        same(Resource::RLIMIT_FSIZE, shape.file_size_bytes),
+        same(Resource::RLIMIT_NOFILE, shape.open_files),
+        // PID 1 counts too: it has the same user id in the same namespace.
+        same(Resource::RLIMIT_NPROC, shape.processes.saturating_add(1)),
+        // SIGXCPU first, so that the reason shows; SIGKILL a second later.
+        (Resource::RLIMIT_CPU, shape.cpu_seconds, shape.cpu_seconds.saturating_add(1)),
+        // 8 MiB is what programs are used to; deep recursion may ask for more of its own memory.
+        (Resource::RLIMIT_STACK, 8 * MIB, 64 * MIB),
+        // Locked memory cannot be reclaimed; nothing in a cell needs it.
+        same(Resource::RLIMIT_MEMLOCK, 64 * 1024),
+        same(Resource::RLIMIT_MSGQUEUE, 0),
+        same(Resource::RLIMIT_SIGPENDING, 4096),
+        // No class but the ordinary one: PID 1 has to win against the program.
+        same(Resource::RLIMIT_NICE, 0),
+        same(Resource::RLIMIT_RTPRIO, 0),
+    ];
+    limits.extend(shape.address_space_bytes.map(|bytes| same(Resource::RLIMIT_AS, bytes)));
+    limits
+}
+
+/// Sets the limits. Never raises a hard one: where the outer limit is lower, it stays.
+pub(super) fn apply_rlimits(plan: &JailPlan) -> Step<()> {
+    if !plan.has(DisabledLayer::Rlimits) {
+        return Ok(());
+    }
+    for (item, (resource, soft, hard)) in (10u16..).zip(limits(&plan.shape)) {
+        let failed = at(Stage::Rlimit, item);
+        let (_, outer) = getrlimit(resource).map_err(&failed)?;
+        let hard = hard.min(outer);
+        setrlimit(resource, soft.min(hard), hard).map_err(&failed)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_securebit_is_locked_and_keep_caps_is_off() {
+        let (noroot, no_fixup, keep_caps, no_ambient) = (1, 1 << 2, 1 << 4, 1 << 6);
+        assert_eq!(SECUREBITS & keep_caps, 0);
+        for bit in [noroot, no_fixup, no_ambient] {
+            assert_eq!(SECUREBITS & bit, bit);
+        }
+        for bit in [noroot, no_fixup, keep_caps, no_ambient] {
+            assert_eq!(SECUREBITS & (bit << 1), bit << 1, "the lock of {bit:#x}");
+        }
+    }
+
+    #[test]
+    fn pid_1_does_not_use_up_a_process_of_the_program() {
+        let shape = CellShape {
+            workspace_bytes: 1,
+            workspace_files: 1,
+            tmp_bytes: 1,
+            tmp_files: 1,
+            shm_bytes: 1,
+            file_size_bytes: 1,
+            open_files: 1,
+            processes: 64,
+            address_space_bytes: Some(5 * MIB),
+            cpu_seconds: 7,
+        };
+        let limits = limits(&shape);
+        assert!(limits.contains(&(Resource::RLIMIT_NPROC, 65, 65)));
+        assert!(limits.contains(&(Resource::RLIMIT_CPU, 7, 8)));
+        assert!(limits.contains(&(Resource::RLIMIT_AS, 5 * MIB, 5 * MIB)));
+    }
+}

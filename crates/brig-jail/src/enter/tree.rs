@@ -1,0 +1,178 @@
+//! Looking things up beneath the workspace, and nowhere else.
+
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2};
+use nix::sys::stat::{FileStat, Mode, fstat, fstatat, mkdirat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use crate::files::{CellPath, DEPTH_MAX, Entry, EntryKind};
+
+/// The workspace of a cell.
+pub(super) struct Workspace {
+    root: OwnedFd,
+}
+
+/// Nothing outside, no link, no magic link.
+const BENEATH: ResolveFlag = ResolveFlag::RESOLVE_BENEATH
+    .union(ResolveFlag::RESOLVE_NO_SYMLINKS)
+    .union(ResolveFlag::RESOLVE_NO_MAGICLINKS);
+
+/// Opening waits for nobody, follows nothing and gives no terminal.
+const CAREFUL: OFlag = OFlag::O_CLOEXEC.union(OFlag::O_NOFOLLOW).union(OFlag::O_NONBLOCK).union(OFlag::O_NOCTTY);
+
+/// So many entries are removed by one request; more is a mistake or an attack on our time.
+const REMOVED_MAX: u32 = 1_000_000;
+
+impl Workspace {
+    pub(super) fn new(root: OwnedFd) -> Workspace {
+        Workspace { root }
+    }
+
+    /// The directory itself, for reading (the descriptor from outside is O_PATH).
+    pub(super) fn open_root(&self) -> nix::Result<OwnedFd> {
+        open_directory(self.root.as_fd(), c".")
+    }
+
+    /// A directory below; `None` is the workspace itself.
+    pub(super) fn open_directory(&self, path: Option<&[u8]>) -> nix::Result<OwnedFd> {
+        match path {
+            None => self.open_root(),
+            Some(path) => open_directory(self.root.as_fd(), &c_string(path)?),
+        }
+    }
+
+    /// The directory that an entry is in, and its name there.
+    pub(super) fn parent(&self, path: &CellPath) -> nix::Result<(OwnedFd, CString)> {
+        let (parent, name) = path.split();
+        Ok((self.open_directory(parent)?, c_string(name)?))
+    }
+
+    /// Makes a directory with its parents.
+    pub(super) fn make_directory(&self, path: &CellPath) -> nix::Result<()> {
+        self.make_all(path.as_bytes()).map(drop)
+    }
+
+    /// The same for the parents of a path alone.
+    pub(super) fn make_parent(&self, path: &CellPath) -> nix::Result<(OwnedFd, CString)> {
+        let (parent, name) = path.split();
+        let directory = match parent {
+            None => self.open_root()?,
+            Some(parent) => self.make_all(parent)?,
+        };
+        Ok((directory, c_string(name)?))
+    }
+
+    fn make_all(&self, path: &[u8]) -> nix::Result<OwnedFd> {
+        let mut directory = self.open_root()?;
+        for name in path.split(|byte| *byte == b'/') {
+            let name = c_string(name)?;
+            match mkdirat(&directory, name.as_c_str(), Mode::from_bits_truncate(0o755)) {
+                Ok(()) | Err(Errno::EEXIST) => {}
+                Err(errno) => return Err(errno),
+            }
+            directory = open_directory(directory.as_fd(), &name)?;
+        }
+        Ok(directory)
+    }
+
+    /// Removes an entry, with everything below it.
+    pub(super) fn remove(&self, path: &CellPath) -> nix::Result<()> {
+        let (parent, name) = self.parent(path)?;
+        let mut budget = REMOVED_MAX;
+        remove_entry(parent.as_fd(), &name, DEPTH_MAX * 2, &mut budget)
+    }
+}
+
+fn remove_entry(parent: BorrowedFd<'_>, name: &CStr, depth: usize, budget: &mut u32) -> nix::Result<()> {
+    *budget = budget.checked_sub(1).ok_or(Errno::E2BIG)?;
+    match unlinkat(parent, name, UnlinkatFlags::NoRemoveDir) {
+        Err(Errno::EISDIR) => {}
+        other => return other,
+    }
+    let depth = depth.checked_sub(1).ok_or(Errno::ELOOP)?;
+    let directory = open_directory(parent, name)?;
+    for child in names(&directory, u32::MAX)?.names {
+        remove_entry(directory.as_fd(), &child, depth, budget)?;
+    }
+    unlinkat(parent, name, UnlinkatFlags::RemoveDir)
+}
+
+pub(super) fn c_string(name: &[u8]) -> nix::Result<CString> {
+    CString::new(name).map_err(|_nul| Errno::EINVAL)
+}
+
+pub(super) fn open_directory(at: BorrowedFd<'_>, name: &CStr) -> nix::Result<OwnedFd> {
+    let flags = CAREFUL | OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+    openat2(at, name, OpenHow::new().flags(flags).resolve(BENEATH))
+}
+
+/// Opens a file that was looked at, for reading.
+pub(super) fn open_file(at: BorrowedFd<'_>, name: &CStr) -> nix::Result<OwnedFd> {
+    openat2(at, name, OpenHow::new().flags(CAREFUL | OFlag::O_RDONLY).resolve(BENEATH))
+}
+
+/// Makes a file that does not exist.
+pub(super) fn create_file(at: BorrowedFd<'_>, name: &CStr, mode: Mode) -> nix::Result<OwnedFd> {
+    let flags = CAREFUL | OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
+    openat2(at, name, OpenHow::new().flags(flags).mode(mode).resolve(BENEATH))
+}
+
+/// Describes an entry without opening it and without following it.
+pub(super) fn look_at(at: BorrowedFd<'_>, name: &CStr) -> nix::Result<FileStat> {
+    fstatat(at, name, AtFlags::AT_SYMLINK_NOFOLLOW)
+}
+
+pub(super) fn kind(status: &FileStat) -> EntryKind {
+    match status.st_mode & libc::S_IFMT {
+        libc::S_IFREG => EntryKind::File,
+        libc::S_IFDIR => EntryKind::Directory,
+        libc::S_IFLNK => EntryKind::Link,
+        _ => EntryKind::Other,
+    }
+}
+
+pub(super) fn describe(path: &[u8], status: &FileStat) -> Entry {
+    Entry {
+        path: path.to_vec(),
+        kind: kind(status),
+        size: u64::try_from(status.st_size).unwrap_or(0),
+        mode: u16::try_from(status.st_mode & 0o7777).unwrap_or(0),
+        modified: status.st_mtime,
+    }
+}
+
+/// An open file that is regular and has one name.
+pub(super) fn is_plain_file(file: &OwnedFd) -> nix::Result<bool> {
+    let status = fstat(file)?;
+    Ok(kind(&status) == EntryKind::File && status.st_nlink == 1)
+}
+
+/// Names in a directory, sorted, so that the same tree gives the same answer.
+pub(super) struct Names {
+    pub(super) names: Vec<CString>,
+    /// There were more than asked for.
+    pub(super) more: bool,
+}
+
+pub(super) fn names(directory: &OwnedFd, most: u32) -> nix::Result<Names> {
+    let mut listing = Dir::from_fd(open_directory(directory.as_fd(), c".")?)?;
+    let mut names = Vec::new();
+    let mut more = false;
+    for entry in listing.iter() {
+        let entry = entry?;
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        if u32::try_from(names.len()).unwrap_or(u32::MAX) >= most {
+            more = true;
+            break;
+        }
+        names.push(name.to_owned());
+    }
+    names.sort();
+    Ok(Names { names, more })
+}

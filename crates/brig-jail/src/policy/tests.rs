@@ -1,0 +1,219 @@
+#![cfg(test)]
+
+use super::*;
+use crate::bpf::interpreter::{CallData, run};
+use crate::bpf::{RETURN_ALLOW, RETURN_ERRNO, RETURN_KILL_PROCESS};
+
+const BOTH: [Architecture; 2] = [Architecture::X86_64, Architecture::Aarch64];
+
+/// What the kernel would answer: the strictest of all filters.
+fn answer(stack: &FilterStack, architecture: Architecture, call: &str, arguments: &[u64]) -> u32 {
+    let number = call_number(architecture, call).unwrap();
+    answer_number(stack, architecture, number, arguments)
+}
+
+fn answer_number(stack: &FilterStack, architecture: Architecture, number: u32, arguments: &[u64]) -> u32 {
+    let mut padded = [0; 6];
+    padded[..arguments.len()].copy_from_slice(arguments);
+    let data = CallData { number, architecture: architecture.audit_number(), arguments: padded };
+    let programs = std::iter::once(&stack.foreign_abi).chain(&stack.probed).chain([&stack.allow_list]);
+    let answers: Vec<u32> = programs.map(|program| run(program, &data)).collect();
+    if answers.contains(&RETURN_KILL_PROCESS) {
+        return RETURN_KILL_PROCESS;
+    }
+    answers.into_iter().min().unwrap()
+}
+
+fn stack(architecture: Architecture) -> FilterStack {
+    compile_for(architecture, Listener::Keeper).unwrap().stack
+}
+
+const ASK: u32 = RETURN_USER_NOTIFICATION;
+
+#[test]
+fn every_rule_has_a_comment_and_every_condition_a_meaning() {
+    for architecture in BOTH {
+        let Rules { allow, probed } = rules(architecture).unwrap();
+        let allow = allow.iter().map(|rule| (&rule.call, &rule.comment, &rule.any));
+        let probed = probed.iter().map(|rule| (&rule.call, &rule.comment, &rule.any));
+        for (call, comment, any) in allow.chain(probed) {
+            assert!(comment.len() >= 10, "{call} has no comment that says who needs it");
+            for condition in any.iter().flatten() {
+                assert!(!condition.meaning.is_empty(), "{call} has a condition without a meaning");
+                let masked = matches!(condition.op, Operator::MaskedEq);
+                assert_eq!(condition.mask.is_some(), masked, "{call}: a mask belongs to masked_eq");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_allow_list_has_120_to_160_calls_on_both_architectures() {
+    for architecture in BOTH {
+        let count = compile_for(architecture, Listener::Keeper).unwrap().allowed_calls;
+        assert!((120..=160).contains(&count), "{architecture:?} allows {count} calls");
+    }
+}
+
+#[test]
+fn every_filter_fits_into_the_kernel() {
+    for architecture in BOTH {
+        let stack = stack(architecture);
+        for program in stack.probed.iter().chain([&stack.foreign_abi, &stack.allow_list]) {
+            assert!(program.len() <= 4096, "{} instructions", program.len());
+        }
+    }
+}
+
+#[test]
+fn no_call_is_known_to_be_dangerous_and_allowed() {
+    let never = [
+        "unshare", "setns", "mount", "umount2", "pivot_root", "chroot", "open_tree", "move_mount", "fsopen",
+        "fsconfig", "fsmount", "fspick", "mount_setattr", "ptrace", "process_vm_readv", "process_vm_writev", "bpf",
+        "perf_event_open", "userfaultfd", "keyctl", "add_key", "request_key", "init_module", "finit_module",
+        "delete_module", "kexec_load", "kexec_file_load", "reboot", "swapon", "swapoff", "acct",
+        "clock_settime", "settimeofday", "adjtimex", "clock_adjtime", "sethostname", "setdomainname", "setuid",
+        "setgid", "setresuid", "setresgid", "setgroups", "capset", "seccomp", "open_by_handle_at",
+        "name_to_handle_at", "quotactl", "syslog", "personality", "kcmp", "pidfd_getfd", "memfd_secret",
+        "process_madvise", "move_pages", "migrate_pages", "fanotify_init", "lookup_dcookie", "vhangup",
+        "shmget", "semget", "msgget", "mq_open", "ioprio_set", "sync", "syncfs", "statmount", "listmount",
+    ];
+    for architecture in BOTH {
+        let stack = stack(architecture);
+        for call in never {
+            if call_number(architecture, call).is_some() {
+                assert_eq!(answer(&stack, architecture, call, &[]), ASK, "{call} on {architecture:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn clone_makes_processes_and_threads_but_no_namespaces() {
+    for architecture in BOTH {
+        let stack = stack(architecture);
+        let sigchld = 17;
+        let thread = 0x3d_0f00;
+        let posix_spawn = 0x4100 | sigchld;
+        for flags in [sigchld, thread, posix_spawn] {
+            assert_eq!(answer(&stack, architecture, "clone", &[flags]), RETURN_ALLOW, "{flags:#x}");
+        }
+        for namespace in [0x0002_0000, 0x0200_0000, 0x0400_0000, 0x0800_0000, 0x1000_0000, 0x2000_0000, 0x4000_0000]
+        {
+            assert_eq!(answer(&stack, architecture, "clone", &[namespace | sigchld]), ASK, "{namespace:#x}");
+        }
+        assert_eq!(answer(&stack, architecture, "clone3", &[]), RETURN_ERRNO | 38);
+    }
+}
+
+#[test]
+fn sockets_are_local_inet_and_route_netlink_only() {
+    let cases: [(&[u64], u32); 14] = [
+        (&[1, 1, 0], RETURN_ALLOW),
+        (&[1, 1 | 0x8_0000 | 0x800, 0], RETURN_ALLOW),
+        (&[2, 1, 0], RETURN_ALLOW),
+        (&[2, 2 | 0x8_0000, 17], RETURN_ALLOW),
+        (&[10, 1, 6], RETURN_ALLOW),
+        (&[16, 3 | 0x8_0000, 0], RETURN_ALLOW),
+        (&[2, 3, 1], ASK),
+        (&[2, 2, 1], ASK),
+        (&[2, 1, 262], RETURN_ERRNO | 22),
+        (&[17, 3, 768], ASK),
+        (&[16, 3, 15], ASK),
+        (&[38, 5, 0], ASK),
+        (&[40, 1, 0], ASK),
+        (&[1, 3, 0], ASK),
+    ];
+    for architecture in BOTH {
+        let stack = stack(architecture);
+        for (arguments, expected) in cases {
+            assert_eq!(answer(&stack, architecture, "socket", arguments), expected, "{arguments:?}");
+        }
+    }
+}
+
+#[test]
+fn limits_and_priorities_are_changed_on_the_caller_only() {
+    for architecture in BOTH {
+        let stack = stack(architecture);
+        for (call, own, other) in [
+            ("prlimit64", [0, 0], [1, 0]),
+            ("setpriority", [0, 0], [0, 1]),
+            ("setpriority", [0, 0], [1, 0]),
+            ("sched_setaffinity", [0, 0], [1, 0]),
+        ] {
+            assert_eq!(answer(&stack, architecture, call, &own), RETURN_ALLOW, "{call}");
+            assert_eq!(answer(&stack, architecture, call, &other), ASK, "{call}");
+        }
+        assert_eq!(answer(&stack, architecture, "sched_setscheduler", &[1, 0]), RETURN_ERRNO | 38);
+    }
+}
+
+#[test]
+fn terminals_cannot_be_typed_into_and_devices_cannot_be_made() {
+    for architecture in BOTH {
+        let stack = stack(architecture);
+        assert_eq!(answer(&stack, architecture, "ioctl", &[0, 0x5401]), RETURN_ALLOW);
+        assert_eq!(answer(&stack, architecture, "ioctl", &[0, 0x5412]), ASK, "TIOCSTI");
+        assert_eq!(answer(&stack, architecture, "mknodat", &[0, 0, 0x1000 | 0o600]), RETURN_ALLOW);
+        for device in [0x2000, 0x6000, 0xc000] {
+            assert_eq!(answer(&stack, architecture, "mknodat", &[0, 0, device | 0o600]), ASK);
+        }
+        assert_eq!(answer(&stack, architecture, "setsockopt", &[3, 1, 26]), ASK, "SO_ATTACH_FILTER");
+        assert_eq!(answer(&stack, architecture, "setsockopt", &[3, 1, 2]), RETURN_ALLOW);
+        assert_eq!(answer(&stack, architecture, "setsockopt", &[3, 0, 64]), ASK, "IPT_SO_SET_REPLACE");
+    }
+}
+
+#[test]
+fn the_upper_half_of_an_argument_changes_nothing() {
+    let stack = stack(Architecture::X86_64);
+    let dirty = 0xdead_beef_0000_0000;
+    assert_eq!(answer(&stack, Architecture::X86_64, "socket", &[dirty | 17, 3, 0]), ASK);
+    assert_eq!(answer(&stack, Architecture::X86_64, "clone", &[dirty | 0x1000_0000]), ASK);
+}
+
+#[test]
+fn unknown_numbers_ask_and_foreign_ones_kill() {
+    let stack = stack(Architecture::X86_64);
+    for number in [5000, 0x3fff_ffff, 0x8000_0000, u32::MAX] {
+        assert_eq!(answer_number(&stack, Architecture::X86_64, number, &[]), ASK, "{number:#x}");
+    }
+    let x32 = 0x4000_0000;
+    assert_eq!(answer_number(&stack, Architecture::X86_64, x32, &[]), RETURN_KILL_PROCESS);
+}
+
+#[test]
+fn without_a_listener_a_refused_call_fails_by_itself() {
+    let stack = compile_for(Architecture::X86_64, Listener::None).unwrap().stack;
+    assert_eq!(answer(&stack, Architecture::X86_64, "mount", &[]), RETURN_ERRNO | 1);
+    assert_eq!(answer(&stack, Architecture::X86_64, "read", &[]), RETURN_ALLOW);
+}
+
+#[test]
+fn the_digest_depends_on_the_filters_alone() {
+    let one = compile_for(Architecture::X86_64, Listener::Keeper).unwrap();
+    let same = compile_for(Architecture::X86_64, Listener::Keeper).unwrap();
+    let other = compile_for(Architecture::X86_64, Listener::None).unwrap();
+    assert_eq!(one.digest, same.digest);
+    assert_ne!(one.digest, other.digest);
+}
+
+#[test]
+fn the_table_of_calls_agrees_with_libc() {
+    for (name, number) in [
+        ("read", libc::SYS_read),
+        ("execve", libc::SYS_execve),
+        ("clone3", libc::SYS_clone3),
+        ("openat2", libc::SYS_openat2),
+        ("landlock_restrict_self", libc::SYS_landlock_restrict_self),
+        ("newfstatat", libc::SYS_newfstatat),
+        ("sendfile", libc::SYS_sendfile),
+        ("prlimit64", libc::SYS_prlimit64),
+    ] {
+        let number = u32::try_from(number).unwrap();
+        assert_eq!(call_number(Architecture::HERE, name), Some(number), "{name}");
+        assert_eq!(call_name(number), Some(name));
+    }
+    assert!(!is_known_call(5000));
+}
