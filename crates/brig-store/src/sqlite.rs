@@ -219,3 +219,42 @@ fn io_error(act: &'static str, source: std::io::Error) -> StoreError {
         source: Box::new(source),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_two_writers_differ_in_how_long_they_wait_for_the_disk() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(directory.path()).await.unwrap();
+        let mut writers = store.turn().await;
+        // SQLite's numbers: 1 is NORMAL, 2 is FULL.
+        for (durability, expected) in [(Durability::Process, 1), (Durability::PowerLoss, 2)] {
+            let rows = writers
+                .run(durability, sqlx::query("PRAGMA synchronous"))
+                .await
+                .unwrap();
+            assert_eq!(
+                crate::row::column::<i64>(&rows[0], "synchronous").unwrap(),
+                expected
+            );
+            let rows = writers
+                .run(durability, sqlx::query("PRAGMA foreign_keys"))
+                .await
+                .unwrap();
+            assert_eq!(crate::row::column::<i64>(&rows[0], "foreign_keys").unwrap(), 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_job_claimed_before_a_restart_ends_as_durably_as_any() {
+        let store = SqliteStore::open_temporary().await.unwrap();
+        let (known, unknown) = (JobId::generate(), JobId::generate());
+        store.remember_durability(known, Durability::Process);
+        assert_eq!(store.forget_durability(known), Durability::Process);
+        for job in [known, unknown] {
+            assert_eq!(store.forget_durability(job), Durability::PowerLoss);
+        }
+    }
+}

@@ -96,7 +96,7 @@ impl JobReader for SqliteStore {
         while let Some(found) = rows.try_next().await.map_err(self.errors.of("read events"))? {
             known = true;
             let Some(event) = row::event(&found, job, from)? else {
-                break;
+                continue;
             };
             size += match &event.body {
                 EventBody::Output { data, .. } => data.0.len(),
