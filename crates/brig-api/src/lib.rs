@@ -12,6 +12,7 @@
 pub mod client;
 pub mod convert;
 pub mod pb;
+pub mod server;
 pub mod status;
 
 pub use client::{BrigClient, EventStream, ExecuteOptions};
