@@ -25,6 +25,9 @@ pub(super) const SETUP_NANOS: u64 = 10_000_000_000;
 /// PID 1 enforces the wall limit too, this much later than the keeper: the keeper's reason is the better one.
 const INIT_MARGIN_NANOS: u64 = 500_000_000;
 
+/// How long a PID 1 without a control group may take to end its cell by itself.
+const LAST_WORDS_NANOS: u64 = 250_000_000;
+
 /// Whom a cell is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
@@ -126,6 +129,8 @@ pub(super) struct Cell {
     pub(super) release: Option<Moment>,
     /// When to look again at something that was still busy.
     pub(super) retry: Option<Moment>,
+    /// When a PID 1 that was told to end its cell is killed itself.
+    pub(super) kill_init: Option<Moment>,
 }
 
 /// What a cell is made from.
@@ -172,6 +177,7 @@ impl Cell {
             reaped: None,
             release: None,
             retry: None,
+            kill_init: None,
         }
     }
 
@@ -261,7 +267,7 @@ impl Cell {
             }
             Phase::Building(_) | Phase::Idle | Phase::Running(_) | Phase::Dead => None,
         };
-        [phase, self.retry].into_iter().flatten().min()
+        [phase, self.retry, self.kill_init].into_iter().flatten().min()
     }
 
     pub(super) fn renew(&mut self, lease_nanos: u64) {
@@ -280,11 +286,26 @@ impl Cell {
     /// Kills everything in the cell. The first reason stays.
     pub(super) fn kill(&mut self, reason: KillReason) {
         self.killed.get_or_insert(reason);
-        // The group first: it takes every process at once, while the death of PID 1 alone would have to wait for
-        // the scheduler to let it run beside what it is to kill.
-        if let Some(groups) = &self.groups {
-            groups.kill();
+        let running = matches!(self.phase, Phase::Running(_));
+        match &self.groups {
+            // The group first: it takes every process at once, while the death of PID 1 alone would have to wait
+            // for the scheduler to let it run beside what it is to kill.
+            Some(groups) => {
+                groups.kill();
+            }
+            // Without a group only PID 1 can add up what its processes used, and only if it lives to reap them.
+            None if running && self.kill_init.is_none() => {
+                self.kill_init = Some(Moment::now().plus(LAST_WORDS_NANOS));
+                return self.tell(ToInit::Kill);
+            }
+            None => {}
         }
+        self.kill_first_process();
+    }
+
+    /// Kills PID 1, and with it the pid namespace; or, before it has a name, who is cloning it.
+    pub(super) fn kill_first_process(&mut self) {
+        self.kill_init = None;
         if let Some((_, pidfd)) = &self.init {
             // ESRCH: already dead.
             sys::pidfd_kill(pidfd.as_fd()).ok();

@@ -138,10 +138,11 @@ impl<'c> Keeper<'c> {
             }
             self.turn()?;
         };
+        let drained = self.draining && self.cells.is_empty();
         self.end_everything()?;
         Ok(match (reason, self.daemon_exit) {
-            (ExitReason::DaemonGone(_), Some(0)) if self.draining => ExitReason::Drained,
-            (ExitReason::DaemonGone(_), None) if self.draining && self.daemon.is_none() => ExitReason::Drained,
+            (ExitReason::DaemonGone(_), Some(0)) if drained => ExitReason::Drained,
+            (ExitReason::DaemonGone(_), None) if drained && self.daemon.is_none() => ExitReason::Drained,
             (ExitReason::DaemonGone(_), code) => ExitReason::DaemonGone(code),
             (reason, _) => reason,
         })

@@ -353,6 +353,9 @@ impl Keeper<'_> {
         if let Some(reason) = cell.overdue(now) {
             cell.kill(reason);
         }
+        if cell.kill_init.is_some_and(|moment| moment <= now) {
+            cell.kill_first_process();
+        }
         let late = matches!(&cell.phase, Phase::Building(building) if building.deadline <= now);
         if late {
             self.set_up_failed(number, set_up(item::SETUP_TIMEOUT, Errno::ETIMEDOUT));

@@ -2,8 +2,11 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs, missing_debug_implementations, reason = "every test program uses a part of this")]
 
+pub mod residue;
+
 use brig_jail::client::KeeperLink;
 use brig_jail::exec_spec::{ExecSpec, RunnerChannel};
+use brig_jail::files::{CellPath, FileReply, FileRequest, FrameReader};
 use brig_jail::embedded::take_inherited_socket;
 use brig_jail::keeper::{ExitReason, KeeperConfig, run, serve};
 use brig_jail::protocol::{
@@ -191,6 +194,53 @@ impl Keeper {
         let Keeper { link, mut child, .. } = self;
         drop(link);
         child.wait().unwrap().code().unwrap_or(-1)
+    }
+}
+
+impl Keeper {
+    /// Until every child of the keeper is the PID 1 of a complete cell, and the keeper knows it.
+    pub fn await_spare(&mut self, _limits: CellLimits) {
+        residue::until("a spare is complete", || {
+            let cells = residue::children(self.child.id());
+            cells.len() == 1 && cells.into_iter().all(residue::is_settled)
+        });
+        // The keeper reads in order: after two answers it has seen what was there before the first question.
+        for request in [1, 2] {
+            self.link.send(&Request::OpenFiles { request, cell: 0 }).unwrap();
+            assert!(matches!(self.reply().0, Reply::Failed { .. }));
+        }
+    }
+
+    /// Until the keeper has no child.
+    pub fn await_no_cells(&self) {
+        residue::until("every cell is gone", || residue::children(self.child.id()).is_empty());
+    }
+}
+
+/// Whether cells have control groups here.
+pub fn has_groups(keeper: &mut Keeper) -> bool {
+    keeper.probe().0.controllers & 7 == 7
+}
+
+/// Reads one file of the workspace through an enter-helper.
+pub fn read_file(descriptors: Vec<OwnedFd>, name: &[u8]) -> Vec<u8> {
+    let mut socket = descriptors.into_iter().map(File::from).next().unwrap();
+    socket.write_all(&FileRequest::Get { path: CellPath::new(name).unwrap(), max_bytes: 1 << 20 }.encode()).unwrap();
+    let mut frames = FrameReader::new();
+    let mut content = Vec::new();
+    loop {
+        while let Some(frame) = frames.next_frame().unwrap() {
+            match FileReply::decode(&frame).unwrap() {
+                FileReply::Data(bytes) => content.extend(bytes),
+                FileReply::FileEnd { .. } => return content,
+                FileReply::Ready | FileReply::FileStart { .. } => {}
+                other => panic!("not a file: {other:?}"),
+            }
+        }
+        let mut buffer = [0; 4096];
+        let length = socket.read(&mut buffer).unwrap();
+        assert_ne!(length, 0, "the helper ended");
+        frames.push(&buffer[..length]);
     }
 }
 
