@@ -11,6 +11,7 @@ use brig_api::MESSAGE_MAX;
 use brig_api::pb::execution_service_server::ExecutionServiceServer;
 use brig_api::pb::file_service_server::FileServiceServer;
 use brig_api::pb::info_service_server::InfoServiceServer;
+use brig_api::server::WholeRequests;
 use brig_core::TenantId;
 use connection::{Connection, Peer};
 use futures_util::Stream;
@@ -94,11 +95,11 @@ impl Services {
                     .max_decoding_message_size(MESSAGE_MAX)
                     .max_encoding_message_size(MESSAGE_MAX),
             )
-            .add_service(
+            .add_service(WholeRequests(
                 FileServiceServer::new(files)
                     .max_decoding_message_size(MESSAGE_MAX)
                     .max_encoding_message_size(MESSAGE_MAX),
-            )
+            ))
             .add_service(InfoServiceServer::new(info).max_decoding_message_size(MESSAGE_MAX));
         Ok(Self {
             router,
