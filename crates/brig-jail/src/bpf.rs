@@ -50,7 +50,12 @@ const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
 
 const fn plain(code: u16, k: u32) -> FilterInstruction {
-    FilterInstruction { code, jt: 0, jf: 0, k }
+    FilterInstruction {
+        code,
+        jt: 0,
+        jf: 0,
+        k,
+    }
 }
 
 const fn jump(code: u16, k: u32, jt: u8, jf: u8) -> FilterInstruction {
@@ -109,7 +114,11 @@ pub(crate) mod interpreter {
             _ => {
                 let index = usize::try_from(offset - 16).unwrap() / 4;
                 let argument = data.arguments[index / 2];
-                let half = if index.is_multiple_of(2) { argument } else { argument >> 32 };
+                let half = if index.is_multiple_of(2) {
+                    argument
+                } else {
+                    argument >> 32
+                };
                 u32::try_from(half & u64::from(u32::MAX)).unwrap()
             }
         }
@@ -152,7 +161,11 @@ mod tests {
     use super::*;
 
     fn call(number: u32, architecture: u32) -> CallData {
-        CallData { number, architecture, arguments: [0; 6] }
+        CallData {
+            number,
+            architecture,
+            arguments: [0; 6],
+        }
     }
 
     #[test]
@@ -180,6 +193,9 @@ mod tests {
         assert_eq!(run(&filter, &call(3, native)), RETURN_ALLOW);
         assert_eq!(run(&filter, &call(5, native)), RETURN_ALLOW);
         assert_eq!(run(&filter, &call(4, native)), RETURN_ERRNO | 1);
-        assert_eq!(run(&filter, &call(3, Architecture::X86_64.audit_number())), RETURN_KILL_PROCESS);
+        assert_eq!(
+            run(&filter, &call(3, Architecture::X86_64.audit_number())),
+            RETURN_KILL_PROCESS
+        );
     }
 }

@@ -32,9 +32,10 @@ const ALARM_SECONDS: u32 = 60;
 
 /// `main` of the helper. The result is the exit code.
 pub fn run() -> u8 {
-    let (Some(socket), Some(workspace)) =
-        (sys::take_inherited(CONTROL_FD), sys::take_inherited(ENTER_WORKSPACE_FD))
-    else {
+    let (Some(socket), Some(workspace)) = (
+        sys::take_inherited(CONTROL_FD),
+        sys::take_inherited(ENTER_WORKSPACE_FD),
+    ) else {
         return 2;
     };
     let mut stream = Stream::new(socket);

@@ -175,7 +175,9 @@ impl SkipReason {
             SkipReason::PathTooLong,
             SkipReason::Unreadable,
         ];
-        ALL.into_iter().find(|reason| *reason as u8 == number).ok_or(Malformed)
+        ALL.into_iter()
+            .find(|reason| *reason as u8 == number)
+            .ok_or(Malformed)
     }
 
     /// The reason in words.
@@ -271,16 +273,28 @@ impl FileRequest {
     /// The frame.
     pub fn encode(&self) -> Vec<u8> {
         match self {
-            FileRequest::Put { path, size, mode } => {
-                Writer::new(1).bytes(path.as_bytes()).u64(*size).u8(*mode as u8).finish()
-            }
+            FileRequest::Put { path, size, mode } => Writer::new(1)
+                .bytes(path.as_bytes())
+                .u64(*size)
+                .u8(*mode as u8)
+                .finish(),
             FileRequest::Data(bytes) => Writer::new(2).rest(bytes).finish(),
             FileRequest::Mkdir { path } => Writer::new(3).bytes(path.as_bytes()).finish(),
             FileRequest::Collect { patterns, limits } => {
-                let CollectLimits { files, file_bytes, total_bytes, depth, entries, millis } = *limits;
+                let CollectLimits {
+                    files,
+                    file_bytes,
+                    total_bytes,
+                    depth,
+                    entries,
+                    millis,
+                } = *limits;
                 let writer = Writer::new(4).u32(files).u64(file_bytes).u64(total_bytes);
                 let writer = writer.u32(u32::from(depth)).u32(entries).u32(millis);
-                patterns.iter().fold(writer, |writer, pattern| writer.bytes(pattern)).finish()
+                patterns
+                    .iter()
+                    .fold(writer, |writer, pattern| writer.bytes(pattern))
+                    .finish()
             }
             FileRequest::Get { path, max_bytes } => {
                 Writer::new(5).bytes(path.as_bytes()).u64(*max_bytes).finish()
@@ -320,11 +334,21 @@ impl FileRequest {
                 },
                 patterns: fields.list(PATTERNS_MAX)?,
             },
-            5 => FileRequest::Get { path: fields.path()?, max_bytes: fields.u64()? },
+            5 => FileRequest::Get {
+                path: fields.path()?,
+                max_bytes: fields.u64()?,
+            },
             6 => {
                 let path = fields.bytes()?;
-                let path = if path.is_empty() { None } else { Some(CellPath::new(path)?) };
-                FileRequest::List { path, max_entries: fields.u32()? }
+                let path = if path.is_empty() {
+                    None
+                } else {
+                    Some(CellPath::new(path)?)
+                };
+                FileRequest::List {
+                    path,
+                    max_entries: fields.u32()?,
+                }
             }
             7 => FileRequest::Remove { path: fields.path()? },
             8 => FileRequest::Stat { path: fields.path()? },
@@ -342,9 +366,18 @@ impl FileReply {
             FileReply::Done => Writer::new(2).finish(),
             FileReply::Failed { errno } => Writer::new(3).u32(errno.cast_unsigned()).finish(),
             FileReply::Refused { reason } => Writer::new(4).u8(*reason as u8).finish(),
-            FileReply::Entry(Entry { path, kind, size, mode, modified }) => {
+            FileReply::Entry(Entry {
+                path,
+                kind,
+                size,
+                mode,
+                modified,
+            }) => {
                 let writer = Writer::new(5).bytes(path).u8(*kind as u8).u64(*size);
-                writer.u32(u32::from(*mode)).u64(modified.cast_unsigned()).finish()
+                writer
+                    .u32(u32::from(*mode))
+                    .u64(modified.cast_unsigned())
+                    .finish()
             }
             FileReply::FileStart { path, mode } => Writer::new(6).bytes(path).u8(*mode as u8).finish(),
             FileReply::Data(bytes) => Writer::new(7).rest(bytes).finish(),
@@ -352,9 +385,15 @@ impl FileReply {
                 Writer::new(8).u64(*bytes).u8(u8::from(*truncated)).finish()
             }
             FileReply::Skipped { path, reason } => Writer::new(9).bytes(path).u8(*reason as u8).finish(),
-            FileReply::Finished { files, skipped, truncated } => {
-                Writer::new(10).u32(*files).u32(*skipped).u8(u8::from(*truncated)).finish()
-            }
+            FileReply::Finished {
+                files,
+                skipped,
+                truncated,
+            } => Writer::new(10)
+                .u32(*files)
+                .u32(*skipped)
+                .u8(u8::from(*truncated))
+                .finish(),
         }
     }
 
@@ -368,8 +407,12 @@ impl FileReply {
         let reply = match fields.u8()? {
             1 => FileReply::Ready,
             2 => FileReply::Done,
-            3 => FileReply::Failed { errno: fields.u32()?.cast_signed() },
-            4 => FileReply::Refused { reason: SkipReason::from_wire(fields.u8()?)? },
+            3 => FileReply::Failed {
+                errno: fields.u32()?.cast_signed(),
+            },
+            4 => FileReply::Refused {
+                reason: SkipReason::from_wire(fields.u8()?)?,
+            },
             5 => FileReply::Entry(Entry {
                 path: fields.bytes()?.to_vec(),
                 kind: EntryKind::from_wire(fields.u8()?)?,
@@ -382,7 +425,10 @@ impl FileReply {
                 mode: FileMode::from_wire(fields.u8()?)?,
             },
             7 => FileReply::Data(fields.rest()),
-            8 => FileReply::FileEnd { bytes: fields.u64()?, truncated: fields.flag()? },
+            8 => FileReply::FileEnd {
+                bytes: fields.u64()?,
+                truncated: fields.flag()?,
+            },
             9 => FileReply::Skipped {
                 path: fields.bytes()?.to_vec(),
                 reason: SkipReason::from_wire(fields.u8()?)?,

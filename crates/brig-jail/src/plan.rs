@@ -254,7 +254,12 @@ impl JailPlan {
             return Err(PlanError::HostName);
         }
         self.shape.validate()?;
-        let FilterStack { foreign_abi, probed, allow_list, listener: _ } = &self.filters;
+        let FilterStack {
+            foreign_abi,
+            probed,
+            allow_list,
+            listener: _,
+        } = &self.filters;
         for filter in probed.iter().chain([foreign_abi, allow_list]) {
             if filter.is_empty() || filter.len() > FILTER_INSTRUCTIONS_MAX {
                 return Err(PlanError::Filter);
@@ -292,7 +297,11 @@ impl CellShape {
             self.cpu_seconds,
         ];
         // A tmpfs with size 0 or nr_inodes 0 is one without any limit.
-        if needed.contains(&0) { Err(PlanError::Zero) } else { Ok(()) }
+        if needed.contains(&0) {
+            Err(PlanError::Zero)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -303,7 +312,11 @@ fn check_inside(path: &Path) -> Result<(), PlanError> {
     let mut components = path.components();
     let absolute = components.next() == Some(Component::RootDir);
     let plain = components.all(|component| matches!(component, Component::Normal(_)));
-    if absolute && plain { Ok(()) } else { Err(PlanError::Target) }
+    if absolute && plain {
+        Ok(())
+    } else {
+        Err(PlanError::Target)
+    }
 }
 
 #[cfg(test)]
@@ -311,7 +324,12 @@ mod tests {
     use super::*;
 
     fn plan() -> JailPlan {
-        let instruction = FilterInstruction { code: 6, jt: 0, jf: 0, k: 0x7fff_0000 };
+        let instruction = FilterInstruction {
+            code: 6,
+            jt: 0,
+            jf: 0,
+            k: 0x7fff_0000,
+        };
         JailPlan {
             shape: CellShape {
                 workspace_bytes: 1,
@@ -353,7 +371,12 @@ mod tests {
 
     #[test]
     fn an_instruction_survives_its_packed_form() {
-        let one = FilterInstruction { code: 0x15, jt: 3, jf: 255, k: u32::MAX - 1 };
+        let one = FilterInstruction {
+            code: 0x15,
+            jt: 3,
+            jf: 255,
+            k: u32::MAX - 1,
+        };
         assert_eq!(FilterInstruction::from(u64::from(one)), one);
     }
 
@@ -361,8 +384,11 @@ mod tests {
     fn a_disabled_layer_is_refused_unless_this_is_a_build_for_control_arms() {
         let mut plan = plan();
         plan.disabled.push(DisabledLayer::Seccomp);
-        let expected =
-            if cfg!(feature = "control-arms") { Ok(()) } else { Err(PlanError::DisabledLayer) };
+        let expected = if cfg!(feature = "control-arms") {
+            Ok(())
+        } else {
+            Err(PlanError::DisabledLayer)
+        };
         assert_eq!(plan.validate(), expected);
     }
 
@@ -374,7 +400,9 @@ mod tests {
             assert_eq!(plan.validate(), Err(PlanError::Target), "{bad:?}");
         }
         let mut plan = plan();
-        plan.image.push(ImageEntry::Directory { target: "/a\0b".into() });
+        plan.image.push(ImageEntry::Directory {
+            target: "/a\0b".into(),
+        });
         assert_eq!(plan.validate(), Err(PlanError::NulByte));
     }
 

@@ -131,7 +131,10 @@ fn rules(architecture: Architecture) -> Result<Rules, PolicyError> {
         Architecture::X86_64 => (X86_64, "x86_64"),
         Architecture::Aarch64 => (AARCH64, "aarch64"),
     };
-    let mut all = Rules { allow: Vec::new(), probed: Vec::new() };
+    let mut all = Rules {
+        allow: Vec::new(),
+        probed: Vec::new(),
+    };
     for text in [COMMON, own] {
         let file: PolicyFile = serde_json::from_str(text).map_err(PolicyError::Parse)?;
         all.allow.extend(file.allow);
@@ -157,7 +160,11 @@ pub fn compile_for(architecture: Architecture, listener: Listener) -> Result<Com
         listener,
     };
     let digest = digest(&stack);
-    Ok(CompiledPolicy { stack, digest, allowed_calls })
+    Ok(CompiledPolicy {
+        stack,
+        digest,
+        allowed_calls,
+    })
 }
 
 fn target(architecture: Architecture) -> TargetArch {
@@ -175,7 +182,12 @@ fn compile_probed(
     let mut by_errno: BTreeMap<u16, BTreeMap<i64, Vec<SeccompRule>>> = BTreeMap::new();
     for rule in probed {
         let errno = errno(&rule.errno)?;
-        add_rule(by_errno.entry(errno).or_default(), architecture, &rule.call, &rule.any)?;
+        add_rule(
+            by_errno.entry(errno).or_default(),
+            architecture,
+            &rule.call,
+            &rule.any,
+        )?;
     }
     let filters = by_errno.into_iter().map(|(errno, rules)| {
         let answer = SeccompAction::Errno(u32::from(errno));
@@ -220,7 +232,12 @@ const RETURN: u16 = 0x06;
 fn instructions(program: &BpfProgram) -> Vec<FilterInstruction> {
     program
         .iter()
-        .map(|one| FilterInstruction { code: one.code, jt: one.jt, jf: one.jf, k: one.k })
+        .map(|one| FilterInstruction {
+            code: one.code,
+            jt: one.jt,
+            jf: one.jf,
+            k: one.k,
+        })
         .collect()
 }
 
@@ -230,16 +247,23 @@ fn add_rule(
     call: &str,
     any: &[Vec<Condition>],
 ) -> Result<(), PolicyError> {
-    let unknown = || PolicyError::UnknownCall { call: call.to_owned() };
+    let unknown = || PolicyError::UnknownCall {
+        call: call.to_owned(),
+    };
     let number = call_number(architecture, call).ok_or_else(unknown)?;
     let mut compiled = Vec::with_capacity(any.len());
     for conditions in any {
-        let conditions = conditions.iter().map(compile_condition).collect::<Result<_, _>>()?;
+        let conditions = conditions
+            .iter()
+            .map(compile_condition)
+            .collect::<Result<_, _>>()?;
         compiled.push(SeccompRule::new(conditions)?);
     }
     match rules.insert(i64::from(number), compiled) {
         None => Ok(()),
-        Some(_) => Err(PolicyError::Twice { call: call.to_owned() }),
+        Some(_) => Err(PolicyError::Twice {
+            call: call.to_owned(),
+        }),
     }
 }
 
@@ -251,7 +275,12 @@ fn compile_condition(condition: &Condition) -> Result<SeccompCondition, seccompi
         Operator::Lt => SeccompCmpOp::Lt,
         Operator::MaskedEq => SeccompCmpOp::MaskedEq(u64::from(condition.mask.unwrap_or(u32::MAX))),
     };
-    SeccompCondition::new(condition.arg, SeccompCmpArgLen::Dword, operator, u64::from(condition.value))
+    SeccompCondition::new(
+        condition.arg,
+        SeccompCmpArgLen::Dword,
+        operator,
+        u64::from(condition.value),
+    )
 }
 
 const EPERM: u16 = 1;
@@ -262,13 +291,17 @@ fn errno(name: &str) -> Result<u16, PolicyError> {
         "EINVAL" => Ok(22),
         "ENOSYS" => Ok(38),
         "EOPNOTSUPP" => Ok(95),
-        other => Err(PolicyError::UnknownErrno { errno: other.to_owned() }),
+        other => Err(PolicyError::UnknownErrno {
+            errno: other.to_owned(),
+        }),
     }
 }
 
 fn digest(stack: &FilterStack) -> [u8; 16] {
     let mut hash = Sha256::new();
-    let programs = std::iter::once(&stack.foreign_abi).chain(&stack.probed).chain([&stack.allow_list]);
+    let programs = std::iter::once(&stack.foreign_abi)
+        .chain(&stack.probed)
+        .chain([&stack.allow_list]);
     for program in programs {
         hash.update(program.len().to_le_bytes());
         for one in program {
@@ -290,10 +323,12 @@ fn call_number(architecture: Architecture, name: &str) -> Option<u32> {
 
 /// The name of a call of this machine, for people. `None`: Brig does not know such a call.
 pub fn call_name(number: u32) -> Option<&'static str> {
-    let known = calls::CALLS.iter().find(|(_, x86_64, aarch64)| match Architecture::HERE {
-        Architecture::X86_64 => *x86_64 == Some(number),
-        Architecture::Aarch64 => *aarch64 == Some(number),
-    });
+    let known = calls::CALLS
+        .iter()
+        .find(|(_, x86_64, aarch64)| match Architecture::HERE {
+            Architecture::X86_64 => *x86_64 == Some(number),
+            Architecture::Aarch64 => *aarch64 == Some(number),
+        });
     known.map(|(name, _, _)| *name)
 }
 

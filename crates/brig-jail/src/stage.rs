@@ -108,7 +108,15 @@ impl SetupFailure {
     pub fn encode(self) -> [u8; SETUP_FAILURE_BYTES] {
         let item = self.item.to_le_bytes();
         let errno = self.errno.to_le_bytes();
-        [self.stage as u8, item[0], item[1], errno[0], errno[1], errno[2], errno[3]]
+        [
+            self.stage as u8,
+            item[0],
+            item[1],
+            errno[0],
+            errno[1],
+            errno[2],
+            errno[3],
+        ]
     }
 
     /// Reads the fixed encoding; an unknown stage is `None`.
@@ -142,7 +150,11 @@ mod tests {
 
     #[test]
     fn an_errno_above_63_survives_the_encoding() {
-        let failure = SetupFailure { stage: Stage::Mount, item: 4, errno: 95 };
+        let failure = SetupFailure {
+            stage: Stage::Mount,
+            item: 4,
+            errno: 95,
+        };
         assert_eq!(SetupFailure::decode(failure.encode()), Some(failure));
     }
 
@@ -156,7 +168,13 @@ mod tests {
     fn every_stage_has_its_own_number_and_word() {
         for stage in Stage::ALL {
             assert_eq!(Stage::from_wire(stage as u8), Some(stage));
-            assert_eq!(Stage::ALL.into_iter().filter(|other| other.word() == stage.word()).count(), 1);
+            assert_eq!(
+                Stage::ALL
+                    .into_iter()
+                    .filter(|other| other.word() == stage.word())
+                    .count(),
+                1
+            );
         }
     }
 }

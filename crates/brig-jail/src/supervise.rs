@@ -107,7 +107,11 @@ impl<'a> Supervisor<'a> {
         // The stub may have died before the descriptor existed.
         let mut more = self.reap();
         while self.main_status.is_none() && self.killed_by == KilledBy::Nobody {
-            let timeout = if more { PollTimeout::ZERO } else { PollTimeout::NONE };
+            let timeout = if more {
+                PollTimeout::ZERO
+            } else {
+                PollTimeout::NONE
+            };
             let ready = self.wait(timeout)?;
             if ready.lease {
                 self.killed_by = KilledBy::Lease;
@@ -131,7 +135,10 @@ impl<'a> Supervisor<'a> {
 
     fn obey(&mut self, record: ToInit) -> nix::Result<()> {
         match record {
-            ToInit::Start { wall_nanos, lease_nanos } => {
+            ToInit::Start {
+                wall_nanos,
+                lease_nanos,
+            } => {
                 arm(&self.wall, wall_nanos)?;
                 arm(&self.lease, lease_nanos)
             }
@@ -235,7 +242,12 @@ impl<'a> Supervisor<'a> {
             Err(errno) => return Err(errno),
         }
         let [control, signal, wall, lease] = watched.map(|one| one.any().unwrap_or(true));
-        Ok(Ready { control, signal, wall, lease })
+        Ok(Ready {
+            control,
+            signal,
+            wall,
+            lease,
+        })
     }
 }
 
@@ -261,7 +273,9 @@ fn arm(timer: &TimerFd, nanos: u64) -> nix::Result<()> {
 }
 
 fn nanos(time: TimeVal) -> u64 {
-    u64::try_from(time.num_microseconds()).unwrap_or(0).saturating_mul(1000)
+    u64::try_from(time.num_microseconds())
+        .unwrap_or(0)
+        .saturating_mul(1000)
 }
 
 #[cfg(test)]

@@ -29,10 +29,18 @@ pub(super) fn sanitise(control: &OwnedFd) -> Step<()> {
     let failed = at(Stage::Channels, 2);
     // PID 1 has nothing to do until the plan comes; afterwards every read says that it does not wait.
     nix::fcntl::fcntl(control, nix::fcntl::FcntlArg::F_SETFL(OFlag::empty())).map_err(&failed)?;
-    nix::fcntl::fcntl(control, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC)).map_err(&failed)?;
+    nix::fcntl::fcntl(
+        control,
+        nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC),
+    )
+    .map_err(&failed)?;
     sys::close_from(FIRST_STRAY_FD).map_err(&failed)?;
-    let null = nix::fcntl::open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty())
-        .map_err(&failed)?;
+    let null = nix::fcntl::open(
+        "/dev/null",
+        OFlag::O_RDWR | OFlag::O_CLOEXEC,
+        nix::sys::stat::Mode::empty(),
+    )
+    .map_err(&failed)?;
     for target in 0..3 {
         sys::duplicate_onto(null.as_fd(), target).map_err(&failed)?;
     }
@@ -48,16 +56,30 @@ pub(super) fn sanitise(control: &OwnedFd) -> Step<()> {
 
 /// The socket between PID 1 and the stub.
 pub(super) fn socket_pair() -> nix::Result<(OwnedFd, OwnedFd)> {
-    socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+    socketpair(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        None,
+        SockFlag::SOCK_CLOEXEC,
+    )
 }
 
 /// Sends one message with descriptors.
 pub(super) fn send(socket: &OwnedFd, bytes: &[u8], descriptors: &[RawFd]) -> nix::Result<()> {
     let rights = [ControlMessage::ScmRights(descriptors)];
     let control: &[ControlMessage<'_>] = if descriptors.is_empty() { &[] } else { &rights };
-    let sent =
-        sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(bytes)], control, MsgFlags::MSG_NOSIGNAL, None)?;
-    if sent == bytes.len() { Ok(()) } else { Err(Errno::EMSGSIZE) }
+    let sent = sendmsg::<()>(
+        socket.as_raw_fd(),
+        &[IoSlice::new(bytes)],
+        control,
+        MsgFlags::MSG_NOSIGNAL,
+        None,
+    )?;
+    if sent == bytes.len() {
+        Ok(())
+    } else {
+        Err(Errno::EMSGSIZE)
+    }
 }
 
 /// Most descriptors that any message here carries.
@@ -67,15 +89,22 @@ const DESCRIPTORS_MAX: usize = 8;
 fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> nix::Result<(usize, Vec<OwnedFd>)> {
     let mut space = cmsg_space!([RawFd; DESCRIPTORS_MAX]);
     let mut parts = [IoSliceMut::new(buffer)];
-    let message =
-        recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)?;
+    let message = recvmsg::<()>(
+        socket.as_raw_fd(),
+        &mut parts,
+        Some(&mut space),
+        MsgFlags::MSG_CMSG_CLOEXEC,
+    )?;
     let mut descriptors = Vec::new();
     for control in message.cmsgs()? {
         if let ControlMessageOwned::ScmRights(numbers) = control {
             descriptors.extend(sys::own_received(&numbers));
         }
     }
-    if message.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC) {
+    if message
+        .flags
+        .intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC)
+    {
         return Err(Errno::EMSGSIZE);
     }
     Ok((message.bytes, descriptors))
@@ -108,7 +137,11 @@ pub(super) fn receive_plan(socket: &OwnedFd) -> Step<Option<PlanSource>> {
     let plan: JailPlan =
         serde_json::from_slice(&json).map_err(|_nonsense| plan_failure(PlanError::Malformed))?;
     plan.validate().map_err(plan_failure)?;
-    Ok(Some(PlanSource { plan, head: buffer, memfd }))
+    Ok(Some(PlanSource {
+        plan,
+        head: buffer,
+        memfd,
+    }))
 }
 
 /// Reads a memfd from its start, whatever its offset (PID 1 and the stub share it).
@@ -117,8 +150,14 @@ fn read_memfd(memfd: &OwnedFd) -> nix::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let limit = u64::try_from(PLAN_MAX).map_err(|_too_big| Errno::EFBIG)?;
     let file = std::fs::File::from(memfd.try_clone().map_err(|_full| Errno::EMFILE)?);
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(|_unreadable| Errno::EIO)?;
-    if bytes.len() > PLAN_MAX { Err(Errno::EFBIG) } else { Ok(bytes) }
+    file.take(limit + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|_unreadable| Errno::EIO)?;
+    if bytes.len() > PLAN_MAX {
+        Err(Errno::EFBIG)
+    } else {
+        Ok(bytes)
+    }
 }
 
 /// Gives the stub the plan as it came.
@@ -145,8 +184,10 @@ pub(super) enum Received {
 pub(super) fn wait_for_stub(stub: &OwnedFd, control: &OwnedFd) -> Step<Received> {
     let failed = at(Stage::Channels, 3);
     loop {
-        let mut watched =
-            [PollFd::new(stub.as_fd(), PollFlags::POLLIN), PollFd::new(control.as_fd(), PollFlags::POLLIN)];
+        let mut watched = [
+            PollFd::new(stub.as_fd(), PollFlags::POLLIN),
+            PollFd::new(control.as_fd(), PollFlags::POLLIN),
+        ];
         match poll(&mut watched, PollTimeout::NONE) {
             Ok(_) => {}
             Err(Errno::EINTR) => continue,
@@ -166,9 +207,21 @@ fn read_report(stub: &OwnedFd) -> Step<Received> {
     let mut buffer = [0; FROM_INIT_BYTES];
     let (length, descriptors) = receive(stub, &mut buffer).map_err(at(Stage::Channels, 3))?;
     match FromInit::decode(&buffer[..length]) {
-        Some(FromInit::Ready { landlock_abi, landlock_full, listener, main_pid: _ }) => {
-            let landlock = Fence { abi: landlock_abi, full: landlock_full };
-            Ok(Received::Report(StubReport { landlock, listener, descriptors }))
+        Some(FromInit::Ready {
+            landlock_abi,
+            landlock_full,
+            listener,
+            main_pid: _,
+        }) => {
+            let landlock = Fence {
+                abi: landlock_abi,
+                full: landlock_full,
+            };
+            Ok(Received::Report(StubReport {
+                landlock,
+                listener,
+                descriptors,
+            }))
         }
         Some(FromInit::Failed(failure)) => Err(failure),
         // End of file: the stub died without a word (killed, or its filter killed it).
@@ -219,11 +272,23 @@ impl Channels {
         let (stdin, stdin_write) = pipe().map_err(&failed)?;
         let (stdout_read, stdout) = pipe().map_err(&failed)?;
         let (stderr_read, stderr) = pipe().map_err(&failed)?;
-        let (daemon_job, job) =
-            socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)
-                .map_err(&failed)?;
+        let (daemon_job, job) = socketpair(
+            AddressFamily::Unix,
+            SockType::Stream,
+            None,
+            SockFlag::SOCK_CLOEXEC,
+        )
+        .map_err(&failed)?;
         let daemon = [daemon_job, stdin_write, stdout_read, stderr_read];
-        Ok(Channels { daemon, program: ProgramEnds { job, stdin, stdout, stderr } })
+        Ok(Channels {
+            daemon,
+            program: ProgramEnds {
+                job,
+                stdin,
+                stdout,
+                stderr,
+            },
+        })
     }
 
     /// Sends the daemon's ends to PID 1 and keeps the program's.

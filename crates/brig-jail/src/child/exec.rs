@@ -16,7 +16,9 @@ const NOT_EXECUTABLE: u8 = 126;
 
 /// Waits for the specification and executes it. Returns only when that does not work: with the exit code.
 pub(super) fn wait_and_execute(ends: ProgramEnds) -> u8 {
-    let Some(json) = receive(&ends.job) else { return STUB_GAVE_UP };
+    let Some(json) = receive(&ends.job) else {
+        return STUB_GAVE_UP;
+    };
     let specification = ExecSpec::decode(&json).and_then(|spec| Ok((spec.strings()?, spec.runner_channel)));
     drop(json);
     match specification {
@@ -53,9 +55,16 @@ fn become_program(ends: ProgramEnds, strings: &ExecStrings, channel: RunnerChann
         return STUB_GAVE_UP;
     }
     let (code, errno) = execute(strings);
-    let program = strings.argv.first().map_or(b"".as_slice(), |name| name.as_bytes());
+    let program = strings
+        .argv
+        .first()
+        .map_or(b"".as_slice(), |name| name.as_bytes());
     let searched = !program.contains(&b'/');
-    let reason = if code == NOT_FOUND && searched { "command not found" } else { errno.desc() };
+    let reason = if code == NOT_FOUND && searched {
+        "command not found"
+    } else {
+        errno.desc()
+    };
     // Descriptor 2 is the program's stderr by now; everything else may be closed.
     complain(std::io::stderr().as_fd(), program, reason.as_bytes());
     // The originals are closed already, and whoever gets their numbers must not be closed by accident.
@@ -86,10 +95,10 @@ fn execute(strings: &ExecStrings) -> (u8, Errno) {
     let mut remembered = (NOT_FOUND, Errno::ENOENT);
     for file in &strings.candidates {
         let errno = try_one(file, strings);
-        match errno {
-            Errno::ENOENT | Errno::ENOTDIR => {}
-            Errno::EACCES => remembered = (NOT_EXECUTABLE, errno),
-            other => return (NOT_EXECUTABLE, other),
+        if errno == Errno::EACCES {
+            remembered = (NOT_EXECUTABLE, errno);
+        } else if errno != Errno::ENOENT && errno != Errno::ENOTDIR {
+            return (NOT_EXECUTABLE, errno);
         }
     }
     remembered

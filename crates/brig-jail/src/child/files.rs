@@ -44,7 +44,9 @@ pub(super) fn restrict(plan: &JailPlan) -> Step<Fence> {
     let known = kernel.min(ABI_KNOWN);
     let ruleset = create(ABI::from(known)).map_err(|error| ruleset_failure(0, &error))?;
     let ruleset = grant(ruleset, plan, ABI::from(known))?;
-    let status = ruleset.restrict_self().map_err(|error| ruleset_failure(0, &error))?;
+    let status = ruleset
+        .restrict_self()
+        .map_err(|error| ruleset_failure(0, &error))?;
     let full = status.ruleset == RulesetStatus::FullyEnforced;
     // Every right was demanded, so anything less is a disagreement about what the kernel can.
     if !full || !status.no_new_privs {
@@ -61,7 +63,11 @@ fn create(abi: ABI) -> Result<RulesetCreated, RulesetError> {
         .set_compatibility(CompatLevel::HardRequirement)
         .handle_access(AccessFs::from_all(abi))?;
     let scopes = Scope::from_all(abi);
-    let ruleset = if scopes.is_empty() { ruleset } else { ruleset.scope(scopes)? };
+    let ruleset = if scopes.is_empty() {
+        ruleset
+    } else {
+        ruleset.scope(scopes)?
+    };
     ruleset.create()
 }
 
@@ -92,14 +98,22 @@ fn grant_one(
     let status = nix::sys::stat::fstat(parent.as_fd()).map_err(&failed)?;
     let directory = status.st_mode & libc::S_IFMT == libc::S_IFDIR;
     // The rights of directories mean nothing for a file, and the kernel refuses a rule that names them.
-    let access = if directory { access } else { access & AccessFs::from_file(abi) };
-    ruleset.add_rule(PathBeneath::new(parent, access)).map_err(|error| ruleset_failure(item, &error))
+    let access = if directory {
+        access
+    } else {
+        access & AccessFs::from_file(abi)
+    };
+    ruleset
+        .add_rule(PathBeneath::new(parent, access))
+        .map_err(|error| ruleset_failure(item, &error))
 }
 
 fn ruleset_failure(item: u16, error: &RulesetError) -> crate::stage::SetupFailure {
     let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(one) = source {
-        let errno = one.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
+        let errno = one
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::raw_os_error);
         if let Some(errno) = errno {
             return at(Stage::Files, item)(Errno::from_raw(errno));
         }

@@ -67,7 +67,10 @@ fn check_ids() -> Step<()> {
         Err(errno) => return Err(at(Stage::Identity, 1)(errno)),
     }
     let left = nix::unistd::getgroups().map_err(at(Stage::Identity, 1))?;
-    if left.iter().all(|group| matches!(group.as_raw(), AGENT_ID | OVERFLOW_ID)) {
+    if left
+        .iter()
+        .all(|group| matches!(group.as_raw(), AGENT_ID | OVERFLOW_ID))
+    {
         Ok(())
     } else {
         Err(at(Stage::Identity, 1)(Errno::EPERM))
@@ -88,7 +91,11 @@ fn drop_capabilities() -> Step<()> {
     sys::clear_ambient().map_err(&failed)?;
     sys::clear_capabilities().map_err(&failed)?;
     let left = sys::capabilities().map_err(&failed)?;
-    if left == NO_CAPABILITY { Ok(()) } else { Err(failed(Errno::EPERM)) }
+    if left == NO_CAPABILITY {
+        Ok(())
+    } else {
+        Err(failed(Errno::EPERM))
+    }
 }
 
 /// A session and process group of its own, without a terminal; and the ordinary scheduling class, whatever PID 1
@@ -112,7 +119,11 @@ fn limits(shape: &CellShape) -> Vec<(Resource, u64, u64)> {
         // PID 1 counts too: it has the same user id in the same namespace.
         same(Resource::RLIMIT_NPROC, shape.processes.saturating_add(1)),
         // SIGXCPU first, so that the reason shows; SIGKILL a second later.
-        (Resource::RLIMIT_CPU, shape.cpu_seconds, shape.cpu_seconds.saturating_add(1)),
+        (
+            Resource::RLIMIT_CPU,
+            shape.cpu_seconds,
+            shape.cpu_seconds.saturating_add(1),
+        ),
         // 8 MiB is what programs are used to; deep recursion may ask for more of its own memory.
         (Resource::RLIMIT_STACK, 8 * MIB, 64 * MIB),
         // Locked memory cannot be reclaimed; nothing in a cell needs it.
@@ -123,7 +134,11 @@ fn limits(shape: &CellShape) -> Vec<(Resource, u64, u64)> {
         same(Resource::RLIMIT_NICE, 0),
         same(Resource::RLIMIT_RTPRIO, 0),
     ];
-    limits.extend(shape.address_space_bytes.map(|bytes| same(Resource::RLIMIT_AS, bytes)));
+    limits.extend(
+        shape
+            .address_space_bytes
+            .map(|bytes| same(Resource::RLIMIT_AS, bytes)),
+    );
     limits
 }
 

@@ -43,13 +43,19 @@ pub(crate) type Step<T> = Result<T, SetupFailure>;
 
 /// Names the step that an errno came from.
 pub(crate) fn at(stage: Stage, item: u16) -> impl Fn(Errno) -> SetupFailure {
-    move |errno| SetupFailure { stage, item, errno: errno as i32 }
+    move |errno| SetupFailure {
+        stage,
+        item,
+        errno: errno as i32,
+    }
 }
 
 /// `main` of PID 1: builds the cell, starts its stub and keeps it. The result is the exit code, which nobody
 /// needs: what happened went through the control socket.
 pub fn run() -> u8 {
-    let Some(control) = sys::take_inherited(CONTROL_FD) else { return 2 };
+    let Some(control) = sys::take_inherited(CONTROL_FD) else {
+        return 2;
+    };
     let side = match Alone::sanitise(control) {
         Ok(alone) => alone.fork_stub(),
         Err((control, failure)) => return report_failure(&control, failure),
@@ -70,7 +76,11 @@ fn build(init: &InitSide) -> Result<Supervised, Ending> {
     channels::send(&init.control, &FromInit::Forked.encode(), &[])
         .map_err(|errno| at(Stage::Channels, 1)(errno))?;
     let planned = init.receive_plan()?;
-    let powerless = planned.build_root()?.limit_namespaces()?.seal_root()?.drop_power()?;
+    let powerless = planned
+        .build_root()?
+        .limit_namespaces()?
+        .seal_root()?
+        .drop_power()?;
     powerless.release_stub(init)?.announce(init)
 }
 
@@ -92,9 +102,15 @@ fn stub_story(stub: StubSide) -> u8 {
 
 /// The stages of the stub up to the point where it waits for the program. `None`: PID 1 is gone.
 fn lock_down(inner: &OwnedFd) -> Step<Option<Locked>> {
-    let Some(source) = channels::receive_plan(inner)? else { return Ok(None) };
+    let Some(source) = channels::receive_plan(inner)? else {
+        return Ok(None);
+    };
     let waiting = Waiting { plan: source.plan };
-    let fenced = waiting.apply_limits()?.drop_power()?.connect()?.restrict_files()?;
+    let fenced = waiting
+        .apply_limits()?
+        .drop_power()?
+        .connect()?
+        .restrict_files()?;
     fenced.restrict_calls()?.report(inner).map(Some)
 }
 
@@ -153,9 +169,11 @@ impl Alone {
             sys::fork().map(|side| (pair, side))
         });
         match forked {
-            Ok(((ours, _theirs), sys::Side::Parent(main))) => {
-                Ok(Forked::Init(InitSide { control: self.control, stub: ours, main }))
-            }
+            Ok(((ours, _theirs), sys::Side::Parent(main))) => Ok(Forked::Init(InitSide {
+                control: self.control,
+                stub: ours,
+                main,
+            })),
             Ok(((_theirs, inner), sys::Side::Child)) => Ok(Forked::Stub(StubSide { inner })),
             Err(errno) => Err((self.control, at(Stage::Clone, 1)(errno))),
         }
@@ -213,21 +231,31 @@ impl Planned {
     fn build_root(self) -> Step<Built> {
         let user_namespace = namespaces::own_user_namespace()?;
         root::build(&self.source.plan)?;
-        Ok(Built { source: self.source, user_namespace })
+        Ok(Built {
+            source: self.source,
+            user_namespace,
+        })
     }
 }
 
 impl Built {
     fn limit_namespaces(self) -> Step<Limited> {
         namespaces::limit(&self.source.plan)?;
-        Ok(Limited { source: self.source, user_namespace: self.user_namespace })
+        Ok(Limited {
+            source: self.source,
+            user_namespace: self.user_namespace,
+        })
     }
 }
 
 impl Limited {
     fn seal_root(self) -> Step<Sealed> {
         let workspace = root::seal(&self.source.plan)?;
-        Ok(Sealed { source: self.source, user_namespace: self.user_namespace, workspace })
+        Ok(Sealed {
+            source: self.source,
+            user_namespace: self.user_namespace,
+            workspace,
+        })
     }
 }
 
@@ -250,14 +278,22 @@ impl Powerless {
             Received::Report(report) => report,
             Received::KeeperGone => return Err(Ending::KeeperGone),
         };
-        Ok(Prepared { report, user_namespace: self.user_namespace, workspace: self.workspace })
+        Ok(Prepared {
+            report,
+            user_namespace: self.user_namespace,
+            workspace: self.workspace,
+        })
     }
 }
 
 impl Prepared {
     fn announce(self, init: &InitSide) -> Result<Supervised, Ending> {
         syscalls::restrict_init()?;
-        let Prepared { report, user_namespace, workspace } = self;
+        let Prepared {
+            report,
+            user_namespace,
+            workspace,
+        } = self;
         channels::announce(&init.control, report, [workspace, user_namespace], init.main)?;
         Ok(Supervised { main: init.main })
     }
@@ -325,21 +361,32 @@ impl Bounded {
 
 impl Unprivileged {
     fn connect(self) -> Step<Connected> {
-        Ok(Connected { plan: self.plan, channels: channels::Channels::open()? })
+        Ok(Connected {
+            plan: self.plan,
+            channels: channels::Channels::open()?,
+        })
     }
 }
 
 impl Connected {
     fn restrict_files(self) -> Step<Fenced> {
         let landlock = files::restrict(&self.plan)?;
-        Ok(Fenced { plan: self.plan, channels: self.channels, landlock })
+        Ok(Fenced {
+            plan: self.plan,
+            channels: self.channels,
+            landlock,
+        })
     }
 }
 
 impl Fenced {
     fn restrict_calls(self) -> Step<Filtered> {
         let listener = syscalls::restrict(&self.plan)?;
-        Ok(Filtered { channels: self.channels, landlock: self.landlock, listener })
+        Ok(Filtered {
+            channels: self.channels,
+            landlock: self.landlock,
+            listener,
+        })
     }
 }
 

@@ -25,8 +25,12 @@ const NAMESPACE_LIMITS: [&str; 8] = [
 
 /// A descriptor of the cell's user namespace, for the enter-helper. Opened while the outer `/proc` is still there.
 pub(super) fn own_user_namespace() -> Step<OwnedFd> {
-    open("/proc/self/ns/user", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
-        .map_err(at(Stage::Namespace, 0))
+    open(
+        "/proc/self/ns/user",
+        OFlag::O_RDONLY | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )
+    .map_err(at(Stage::Namespace, 0))
 }
 
 /// Sets everything that this stage sets. Runs after `/proc` is mounted and before it is made read-only.
@@ -45,7 +49,12 @@ pub(super) fn limit(plan: &JailPlan) -> Step<()> {
 }
 
 fn loopback_up() -> nix::Result<()> {
-    let any = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    let any = socket(
+        AddressFamily::Inet,
+        SockType::Datagram,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )?;
     sys::bring_up(any.as_fd(), c"lo")
 }
 

@@ -46,8 +46,14 @@ const NO_PRIVILEGE: MountAttributes = MountAttributes::NO_SUID.and(MountAttribut
 
 /// Builds everything below the new root and pivots into it.
 pub(super) fn build(plan: &JailPlan) -> Step<()> {
-    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
-        .map_err(at(Stage::Mount, item::PRIVATE))?;
+    mount(
+        None::<&str>,
+        "/",
+        None::<&str>,
+        MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+        None::<&str>,
+    )
+    .map_err(at(Stage::Mount, item::PRIVATE))?;
     let trees = copy_sources(plan)?;
     mount_root().map_err(at(Stage::Mount, item::ROOT))?;
     pivot().map_err(at(Stage::Mount, item::PIVOT))?;
@@ -67,8 +73,12 @@ pub(super) fn build(plan: &JailPlan) -> Step<()> {
 pub(super) fn seal(plan: &JailPlan) -> Step<OwnedFd> {
     let failed = at(Stage::Mount, item::SEAL);
     umount2(OLD_ROOT, MntFlags::MNT_DETACH).map_err(&failed)?;
-    nix::unistd::unlinkat(nix::fcntl::AT_FDCWD, OLD_ROOT, nix::unistd::UnlinkatFlags::RemoveDir)
-        .map_err(&failed)?;
+    nix::unistd::unlinkat(
+        nix::fcntl::AT_FDCWD,
+        OLD_ROOT,
+        nix::unistd::UnlinkatFlags::RemoveDir,
+    )
+    .map_err(&failed)?;
     if plan.has(DisabledLayer::ProcMasks) && plan.proc_mount == ProcMount::Own {
         proc::mask()?;
     }
@@ -79,13 +89,22 @@ pub(super) fn seal(plan: &JailPlan) -> Step<OwnedFd> {
         everything
     };
     sys::restrict_mount(c"/", root).map_err(&failed)?;
-    open("/workspace", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).map_err(&failed)
+    open(
+        "/workspace",
+        OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )
+    .map_err(&failed)
 }
 
 /// A detached copy of every mount that the image needs, already restricted; `None` for entries without one.
 fn copy_sources(plan: &JailPlan) -> Step<Vec<Option<OwnedFd>>> {
     let writable_root = !plan.has(DisabledLayer::ReadOnlyRoot);
-    let read_only = if writable_root { NO_PRIVILEGE } else { NO_PRIVILEGE.and(MountAttributes::READ_ONLY) };
+    let read_only = if writable_root {
+        NO_PRIVILEGE
+    } else {
+        NO_PRIVILEGE.and(MountAttributes::READ_ONLY)
+    };
     let device = MountAttributes::NO_SUID.and(MountAttributes::NO_EXEC);
     let copies = (0u16..).zip(&plan.image).map(|(number, entry)| {
         let copied = match entry {
@@ -221,7 +240,13 @@ fn mount_writable(plan: &JailPlan) -> Step<()> {
     let mounts = [
         ("/tmp", "1777", shape.tmp_bytes, shape.tmp_files, MsFlags::empty()),
         ("/dev/shm", "1777", shape.shm_bytes, shape.tmp_files, no_exec),
-        ("/workspace", "755", shape.workspace_bytes, shape.workspace_files, MsFlags::empty()),
+        (
+            "/workspace",
+            "755",
+            shape.workspace_bytes,
+            shape.workspace_files,
+            MsFlags::empty(),
+        ),
     ];
     for (number, (target, mode, bytes, files, extra)) in (item::TMPFS..).zip(mounts) {
         let failed = at(Stage::Mount, number);
@@ -233,7 +258,14 @@ fn mount_writable(plan: &JailPlan) -> Step<()> {
             format!("mode={mode},size=0,nr_inodes=0")
         };
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | extra;
-        mount(Some("tmpfs"), target, Some("tmpfs"), flags, Some(options.as_str())).map_err(&failed)?;
+        mount(
+            Some("tmpfs"),
+            target,
+            Some("tmpfs"),
+            flags,
+            Some(options.as_str()),
+        )
+        .map_err(&failed)?;
     }
     Ok(())
 }

@@ -69,7 +69,10 @@ pub(super) fn restrict_init() -> Step<()> {
 
 /// Installs a list of calls that are allowed whatever their arguments; everything else is EPERM.
 pub(crate) fn install_small(calls: &[libc::c_long]) -> nix::Result<()> {
-    let numbers: Vec<u32> = calls.iter().filter_map(|call| u32::try_from(*call).ok()).collect();
+    let numbers: Vec<u32> = calls
+        .iter()
+        .filter_map(|call| u32::try_from(*call).ok())
+        .collect();
     sys::install_filter(&foreign_abi(Architecture::HERE), FilterKind::Plain)?;
     sys::install_filter(&only(Architecture::HERE, &numbers, EPERM), FilterKind::Plain).map(drop)
 }

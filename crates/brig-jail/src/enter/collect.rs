@@ -37,7 +37,9 @@ pub(super) fn get(
 
 /// One entry, described.
 pub(super) fn stat(stream: &mut Stream, workspace: &Workspace, path: &CellPath) -> Result<(), Gone> {
-    let status = workspace.parent(path).and_then(|(parent, name)| look_at(parent.as_fd(), &name));
+    let status = workspace
+        .parent(path)
+        .and_then(|(parent, name)| look_at(parent.as_fd(), &name));
     match status {
         Ok(status) => {
             stream.send(&FileReply::Entry(describe(path.as_bytes(), &status)))?;
@@ -69,7 +71,11 @@ pub(super) fn list(
             files += 1;
         }
     }
-    stream.send(&FileReply::Finished { files, skipped: 0, truncated: listing.more })
+    stream.send(&FileReply::Finished {
+        files,
+        skipped: 0,
+        truncated: listing.more,
+    })
 }
 
 /// Every regular file that a pattern matches.
@@ -79,7 +85,9 @@ pub(super) fn collect(
     patterns: &[Vec<u8>],
     limits: CollectLimits,
 ) -> Result<(), Gone> {
-    let Ok(globs) = GlobSet::new(patterns) else { return stream.answer(Err(Errno::EINVAL)) };
+    let Ok(globs) = GlobSet::new(patterns) else {
+        return stream.answer(Err(Errno::EINVAL));
+    };
     let root = match workspace.open_root() {
         Ok(root) => root,
         Err(errno) => return stream.answer(Err(errno)),
@@ -95,9 +103,25 @@ pub(super) fn collect(
         truncated: false,
         globs: &globs,
     };
-    walk.directory(&root, &Place { path: Vec::new(), state: globs.start(), depth: 0 })?;
-    let Walk { files, skipped, truncated, .. } = walk;
-    stream.send(&FileReply::Finished { files, skipped, truncated })
+    walk.directory(
+        &root,
+        &Place {
+            path: Vec::new(),
+            state: globs.start(),
+            depth: 0,
+        },
+    )?;
+    let Walk {
+        files,
+        skipped,
+        truncated,
+        ..
+    } = walk;
+    stream.send(&FileReply::Finished {
+        files,
+        skipped,
+        truncated,
+    })
 }
 
 /// A directory on the way.
@@ -163,7 +187,11 @@ impl Walk<'_> {
         let reason = match (is_directory, below, matched) {
             (_, _, _) if path.len() > PATH_MAX => SkipReason::PathTooLong,
             (true, true, _) if place.depth < self.limits.depth => {
-                return Ok(Some(Place { path, state, depth: place.depth + 1 }));
+                return Ok(Some(Place {
+                    path,
+                    state,
+                    depth: place.depth + 1,
+                }));
             }
             (true, true, _) => SkipReason::TooDeep,
             // A pattern for files that happens to match a directory asks for nothing.
@@ -187,7 +215,9 @@ impl Walk<'_> {
             Ok(_) if self.files >= self.limits.files => SkipReason::TooMany,
             Ok(_) if size > room => SkipReason::TotalTooLarge,
             Ok(open) => {
-                let Ok(file) = open() else { return self.skip(path, SkipReason::Unreadable) };
+                let Ok(file) = open() else {
+                    return self.skip(path, SkipReason::Unreadable);
+                };
                 let most = self.limits.file_bytes.min(room);
                 self.files += 1;
                 self.total_bytes += send_file(self.stream, &path, (&file, status), most)?;
@@ -246,14 +276,23 @@ fn send_file(
     (file, status): (&OwnedFd, &FileStat),
     most: u64,
 ) -> Result<u64, Gone> {
-    let mode = if status.st_mode & 0o100 == 0 { FileMode::Plain } else { FileMode::Executable };
-    stream.send(&FileReply::FileStart { path: path.to_vec(), mode })?;
+    let mode = if status.st_mode & 0o100 == 0 {
+        FileMode::Plain
+    } else {
+        FileMode::Executable
+    };
+    stream.send(&FileReply::FileStart {
+        path: path.to_vec(),
+        mode,
+    })?;
     let mut buffer = vec![0; DATA_MAX];
     let mut sent = 0u64;
     let truncated = loop {
         let left = most - sent;
         // One byte more than may be sent tells whether there is more.
-        let wanted = usize::try_from(left.saturating_add(1)).unwrap_or(DATA_MAX).min(DATA_MAX);
+        let wanted = usize::try_from(left.saturating_add(1))
+            .unwrap_or(DATA_MAX)
+            .min(DATA_MAX);
         let length = match read(file, buffer.get_mut(..wanted).unwrap_or(&mut [])) {
             Ok(0) => break false,
             Ok(length) => length,
@@ -269,16 +308,27 @@ fn send_file(
             break true;
         }
     };
-    stream.send(&FileReply::FileEnd { bytes: sent, truncated })?;
+    stream.send(&FileReply::FileEnd {
+        bytes: sent,
+        truncated,
+    })?;
     Ok(sent)
 }
 
 fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
-    if directory.is_empty() { name.to_vec() } else { [directory, b"/", name].concat() }
+    if directory.is_empty() {
+        name.to_vec()
+    } else {
+        [directory, b"/", name].concat()
+    }
 }
 
 fn now_millis() -> u64 {
-    let Ok(now) = clock_gettime(ClockId::CLOCK_MONOTONIC) else { return 0 };
+    let Ok(now) = clock_gettime(ClockId::CLOCK_MONOTONIC) else {
+        return 0;
+    };
     let seconds = u64::try_from(now.tv_sec()).unwrap_or(0);
-    seconds.saturating_mul(1000).saturating_add(u64::try_from(now.tv_nsec()).unwrap_or(0) / 1_000_000)
+    seconds
+        .saturating_mul(1000)
+        .saturating_add(u64::try_from(now.tv_nsec()).unwrap_or(0) / 1_000_000)
 }

@@ -23,10 +23,17 @@ pub(super) fn put(stream: &mut Stream, workspace: &Workspace, incoming: &Incomin
     let mut target = Target::create(workspace, incoming);
     let mut left = incoming.size;
     while left > 0 {
-        let Some(FileRequest::Data(part)) = stream.receive()? else { return Err(Gone) };
+        let Some(FileRequest::Data(part)) = stream.receive()? else {
+            return Err(Gone);
+        };
         let length = u64::try_from(part.len()).unwrap_or(u64::MAX);
         // More than announced, or nothing at all: the daemon is not ours.
-        left = if length == 0 { None } else { left.checked_sub(length) }.ok_or(Gone)?;
+        left = if length == 0 {
+            None
+        } else {
+            left.checked_sub(length)
+        }
+        .ok_or(Gone)?;
         target = target.and_then(|target| target.append(&part));
     }
     stream.answer(target.map(drop))
@@ -53,7 +60,11 @@ impl Target {
             FileMode::Executable => Mode::from_bits_truncate(0o755),
         };
         let file = create_file(directory.as_fd(), &name, mode)?;
-        Ok(Target { directory, name, file })
+        Ok(Target {
+            directory,
+            name,
+            file,
+        })
     }
 
     /// A file that cannot be written whole is removed.

@@ -19,7 +19,11 @@ pub(super) struct Stream {
 
 impl Stream {
     pub(super) fn new(socket: OwnedFd) -> Stream {
-        Stream { socket, reader: FrameReader::new(), buffer: vec![0; DATA_MAX] }
+        Stream {
+            socket,
+            reader: FrameReader::new(),
+            buffer: vec![0; DATA_MAX],
+        }
     }
 
     /// The next request. `None`: the daemon is done.

@@ -21,7 +21,10 @@ const BENEATH: ResolveFlag = ResolveFlag::RESOLVE_BENEATH
     .union(ResolveFlag::RESOLVE_NO_MAGICLINKS);
 
 /// Opening waits for nobody, follows nothing and gives no terminal.
-const CAREFUL: OFlag = OFlag::O_CLOEXEC.union(OFlag::O_NOFOLLOW).union(OFlag::O_NONBLOCK).union(OFlag::O_NOCTTY);
+const CAREFUL: OFlag = OFlag::O_CLOEXEC
+    .union(OFlag::O_NOFOLLOW)
+    .union(OFlag::O_NONBLOCK)
+    .union(OFlag::O_NOCTTY);
 
 /// So many entries are removed by one request; more is a mistake or an attack on our time.
 const REMOVED_MAX: u32 = 1_000_000;
@@ -111,7 +114,11 @@ pub(super) fn open_directory(at: BorrowedFd<'_>, name: &CStr) -> nix::Result<Own
 
 /// Opens a file that was looked at, for reading.
 pub(super) fn open_file(at: BorrowedFd<'_>, name: &CStr) -> nix::Result<OwnedFd> {
-    openat2(at, name, OpenHow::new().flags(CAREFUL | OFlag::O_RDONLY).resolve(BENEATH))
+    openat2(
+        at,
+        name,
+        OpenHow::new().flags(CAREFUL | OFlag::O_RDONLY).resolve(BENEATH),
+    )
 }
 
 /// Makes a file that does not exist.

@@ -78,7 +78,11 @@ impl Glob {
             }
             segments.push(Segment::Name(b"*".to_vec()));
         }
-        if segments.len() > DEPTH_MAX { Err(GlobError::TooLong) } else { Ok(Glob { segments }) }
+        if segments.len() > DEPTH_MAX {
+            Err(GlobError::TooLong)
+        } else {
+            Ok(Glob { segments })
+        }
     }
 
     /// Positions that can be reached without a further name: `**` may stand for no directory.
@@ -145,13 +149,19 @@ impl GlobSet {
 
     /// At the workspace itself.
     pub fn start(&self) -> GlobState {
-        GlobState { positions: self.globs.iter().map(Glob::start).collect() }
+        GlobState {
+            positions: self.globs.iter().map(Glob::start).collect(),
+        }
     }
 
     /// One name further down.
     pub fn step(&self, state: &GlobState, name: &[u8]) -> GlobState {
         let stepped = self.globs.iter().zip(&state.positions);
-        GlobState { positions: stepped.map(|(glob, positions)| glob.step(positions, name)).collect() }
+        GlobState {
+            positions: stepped
+                .map(|(glob, positions)| glob.step(positions, name))
+                .collect(),
+        }
     }
 
     /// Whether a file at this place is matched.
@@ -190,7 +200,9 @@ fn name_matches(pattern: &[u8], name: &[u8]) -> bool {
                 n += 1;
             }
             Some(_) | None => {
-                let Some((star_at, matched)) = star else { return false };
+                let Some((star_at, matched)) = star else {
+                    return false;
+                };
                 star = Some((star_at, matched + 1));
                 p = star_at + 1;
                 n = matched + 1;

@@ -33,14 +33,30 @@ fn every_request_survives_the_wire() {
         millis: 6,
     };
     for request in [
-        FileRequest::Put { path: path("a/b"), size: 1 << 40, mode: FileMode::Executable },
+        FileRequest::Put {
+            path: path("a/b"),
+            size: 1 << 40,
+            mode: FileMode::Executable,
+        },
         FileRequest::Data(vec![0; DATA_MAX]),
         FileRequest::Data(Vec::new()),
         FileRequest::Mkdir { path: path("a") },
-        FileRequest::Collect { patterns: vec![b"*.png".to_vec(), b"**".to_vec()], limits },
-        FileRequest::Get { path: path("x"), max_bytes: 9 },
-        FileRequest::List { path: None, max_entries: 3 },
-        FileRequest::List { path: Some(path("d")), max_entries: 3 },
+        FileRequest::Collect {
+            patterns: vec![b"*.png".to_vec(), b"**".to_vec()],
+            limits,
+        },
+        FileRequest::Get {
+            path: path("x"),
+            max_bytes: 9,
+        },
+        FileRequest::List {
+            path: None,
+            max_entries: 3,
+        },
+        FileRequest::List {
+            path: Some(path("d")),
+            max_entries: 3,
+        },
         FileRequest::Remove { path: path("x") },
         FileRequest::Stat { path: path("x") },
     ] {
@@ -54,7 +70,9 @@ fn every_reply_survives_the_wire() {
         FileReply::Ready,
         FileReply::Done,
         FileReply::Failed { errno: 28 },
-        FileReply::Refused { reason: SkipReason::SeveralLinks },
+        FileReply::Refused {
+            reason: SkipReason::SeveralLinks,
+        },
         FileReply::Entry(Entry {
             path: vec![0xff, b'/', b'x'],
             kind: EntryKind::Link,
@@ -62,11 +80,24 @@ fn every_reply_survives_the_wire() {
             mode: 0o644,
             modified: -1,
         }),
-        FileReply::FileStart { path: b"x".to_vec(), mode: FileMode::Plain },
+        FileReply::FileStart {
+            path: b"x".to_vec(),
+            mode: FileMode::Plain,
+        },
         FileReply::Data(vec![1, 2, 3]),
-        FileReply::FileEnd { bytes: 3, truncated: true },
-        FileReply::Skipped { path: b"s".to_vec(), reason: SkipReason::Unreadable },
-        FileReply::Finished { files: 1, skipped: 2, truncated: false },
+        FileReply::FileEnd {
+            bytes: 3,
+            truncated: true,
+        },
+        FileReply::Skipped {
+            path: b"s".to_vec(),
+            reason: SkipReason::Unreadable,
+        },
+        FileReply::Finished {
+            files: 1,
+            skipped: 2,
+            truncated: false,
+        },
     ] {
         round_trip_reply(reply);
     }
@@ -95,7 +126,7 @@ fn a_stream_is_cut_into_frames_wherever_it_breaks() {
 
 #[test]
 fn a_frame_that_is_too_long_or_empty_is_refused_before_it_is_buffered() {
-    for length in [0, FRAME_MAX as u32 + 1, u32::MAX] {
+    for length in [0, u32::try_from(FRAME_MAX).unwrap() + 1, u32::MAX] {
         let mut reader = FrameReader::new();
         reader.push(&length.to_le_bytes());
         assert_eq!(reader.next_frame(), Err(FrameError::Length { length }));
@@ -118,7 +149,10 @@ fn paths_that_leave_the_workspace_are_refused() {
     }
     assert_eq!(CellPath::new(&[b'a'; 256]), Err(PathError::NameTooLong));
     assert_eq!(CellPath::new(&[b'a'; 1025]), Err(PathError::TooLong));
-    assert_eq!(CellPath::new("a/".repeat(65).trim_end_matches('/').as_bytes()), Err(PathError::TooDeep));
+    assert_eq!(
+        CellPath::new("a/".repeat(65).trim_end_matches('/').as_bytes()),
+        Err(PathError::TooDeep)
+    );
     assert_eq!(path("a/b/c").split(), (Some(&b"a/b"[..]), &b"c"[..]));
     assert_eq!(path("c").split(), (None, &b"c"[..]));
 }
@@ -132,7 +166,9 @@ fn hostile_names_are_shown_harmless() {
 
 fn matched(pattern: &str, file: &str) -> bool {
     let set = GlobSet::new(&[pattern.as_bytes().to_vec()]).unwrap();
-    let state = file.split('/').fold(set.start(), |state, name| set.step(&state, name.as_bytes()));
+    let state = file
+        .split('/')
+        .fold(set.start(), |state, name| set.step(&state, name.as_bytes()));
     set.matches(&state)
 }
 
@@ -200,9 +236,7 @@ fn a_pattern_made_to_explode_does_not() {
 fn plain_match(pattern: &[u8], name: &[u8]) -> bool {
     match (pattern.split_first(), name.split_first()) {
         (None, None) => true,
-        (Some((b'*', rest)), _) => {
-            (0..=name.len()).any(|skipped| plain_match(rest, &name[skipped..]))
-        }
+        (Some((b'*', rest)), _) => (0..=name.len()).any(|skipped| plain_match(rest, &name[skipped..])),
         (Some((b'?', pattern)), Some((_, name))) => plain_match(pattern, name),
         (Some((p, pattern)), Some((n, name))) => p == n && plain_match(pattern, name),
         (Some(_), None) | (None, Some(_)) => false,

@@ -51,13 +51,17 @@ impl FrameReader {
     /// The next whole frame (kind and payload), if there is one.
     pub fn next_frame(&mut self) -> Result<Option<Vec<u8>>, FrameError> {
         let rest = self.buffer.get(self.start..).unwrap_or(&[]);
-        let Some((head, body)) = rest.split_first_chunk::<4>() else { return Ok(None) };
+        let Some((head, body)) = rest.split_first_chunk::<4>() else {
+            return Ok(None);
+        };
         let length = u32::from_le_bytes(*head);
         let size = usize::try_from(length).unwrap_or(usize::MAX);
         if size == 0 || size > FRAME_MAX {
             return Err(FrameError::Length { length });
         }
-        let Some(frame) = body.get(..size) else { return Ok(None) };
+        let Some(frame) = body.get(..size) else {
+            return Ok(None);
+        };
         let frame = frame.to_vec();
         self.start += 4 + size;
         Ok(Some(frame))
@@ -70,7 +74,9 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(kind: u8) -> Writer {
-        Writer { bytes: vec![0, 0, 0, 0, kind] }
+        Writer {
+            bytes: vec![0, 0, 0, 0, kind],
+        }
     }
 
     pub(super) fn u8(mut self, value: u8) -> Writer {
@@ -171,6 +177,10 @@ impl<'a> Fields<'a> {
     }
 
     pub(super) fn end(&self) -> Result<(), Malformed> {
-        if self.rest.is_empty() { Ok(()) } else { Err(Malformed) }
+        if self.rest.is_empty() {
+            Ok(())
+        } else {
+            Err(Malformed)
+        }
     }
 }

@@ -67,7 +67,11 @@ pub(crate) struct CapHalf {
 
 impl CapHalf {
     /// No capability.
-    pub(crate) const NONE: CapHalf = CapHalf { effective: 0, permitted: 0, inheritable: 0 };
+    pub(crate) const NONE: CapHalf = CapHalf {
+        effective: 0,
+        permitted: 0,
+        inheritable: 0,
+    };
 }
 
 const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
@@ -152,19 +156,21 @@ pub(crate) fn clone_tree(path: &CStr, depth: Depth) -> nix::Result<OwnedFd> {
         Depth::One => 0,
         Depth::Recursive => AT_RECURSIVE,
     };
-    #[expect(clippy::cast_sign_loss, reason = "O_CLOEXEC is a positive bit")]
     let flags = OPEN_TREE_CLONE | recursive | libc::O_CLOEXEC as c_uint;
     // SAFETY: `path` is NUL-terminated and lives through the call; the kernel only reads it.
     own(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) })
 }
 
 /// Adds attributes to a detached mount tree.
-pub(crate) fn restrict_tree(tree: BorrowedFd<'_>, attributes: MountAttributes, depth: Depth) -> nix::Result<()> {
+pub(crate) fn restrict_tree(
+    tree: BorrowedFd<'_>,
+    attributes: MountAttributes,
+    depth: Depth,
+) -> nix::Result<()> {
     let recursive = match depth {
         Depth::One => 0,
         Depth::Recursive => AT_RECURSIVE,
     };
-    #[expect(clippy::cast_sign_loss, reason = "AT_EMPTY_PATH is a positive bit")]
     let flags = recursive | libc::AT_EMPTY_PATH as c_uint;
     set_attributes(tree.as_raw_fd(), c"", flags, attributes)
 }
@@ -180,12 +186,24 @@ fn set_attributes(
     flags: c_uint,
     attributes: MountAttributes,
 ) -> nix::Result<()> {
-    let attr = MountAttr { attr_set: attributes.0, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    let attr = MountAttr {
+        attr_set: attributes.0,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
     let size = size_of::<MountAttr>();
     // SAFETY: `path` is NUL-terminated; `attr` is a live `struct mount_attr` (MOUNT_ATTR_SIZE_VER0: four u64 in
     // this order) and `size` its true size, so the kernel reads nothing else. It writes nothing.
     let result = unsafe {
-        libc::syscall(libc::SYS_mount_setattr, directory, path.as_ptr(), flags, &raw const attr, size)
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            directory,
+            path.as_ptr(),
+            flags,
+            &raw const attr,
+            size,
+        )
     };
     check(result).map(drop)
 }
@@ -221,7 +239,6 @@ pub(crate) fn drop_bounding(capability: u8) -> nix::Result<()> {
 
 /// Empties the ambient set.
 pub(crate) fn clear_ambient() -> nix::Result<()> {
-    #[expect(clippy::cast_sign_loss, reason = "PR_CAP_AMBIENT_CLEAR_ALL is 4")]
     let clear_all = libc::PR_CAP_AMBIENT_CLEAR_ALL as c_ulong;
     prctl(libc::PR_CAP_AMBIENT, [clear_all, 0, 0, 0])
 }
@@ -233,7 +250,10 @@ pub(crate) fn set_securebits(bits: c_ulong) -> nix::Result<()> {
 
 /// Empties the effective, permitted and inheritable sets.
 pub(crate) fn clear_capabilities() -> nix::Result<()> {
-    let header = CapHeader { version: CAPABILITY_VERSION_3, pid: 0 };
+    let header = CapHeader {
+        version: CAPABILITY_VERSION_3,
+        pid: 0,
+    };
     let halves = [CapHalf::NONE; 2];
     // SAFETY: version 3 of the interface reads one header and exactly two halves; both live through the call,
     // are `repr(C)` in the kernel's layout, and the kernel writes the header only on a version mismatch, which
@@ -244,7 +264,10 @@ pub(crate) fn clear_capabilities() -> nix::Result<()> {
 
 /// The effective, permitted and inheritable sets.
 pub(crate) fn capabilities() -> nix::Result<[CapHalf; 2]> {
-    let mut header = CapHeader { version: CAPABILITY_VERSION_3, pid: 0 };
+    let mut header = CapHeader {
+        version: CAPABILITY_VERSION_3,
+        pid: 0,
+    };
     let mut halves = [CapHalf::NONE; 2];
     // SAFETY: version 3 of the interface writes exactly two halves; both pointers are to live, writable values
     // of the kernel's layout.
@@ -303,21 +326,38 @@ const SECCOMP_SET_MODE_FILTER: c_uint = 1;
 const SECCOMP_FILTER_FLAG_NEW_LISTENER: c_ulong = 1 << 3;
 
 /// Installs a seccomp filter on this process; `no_new_privs` must be set.
-pub(crate) fn install_filter(program: &[FilterInstruction], kind: FilterKind) -> nix::Result<Option<OwnedFd>> {
+pub(crate) fn install_filter(
+    program: &[FilterInstruction],
+    kind: FilterKind,
+) -> nix::Result<Option<OwnedFd>> {
     let mut instructions: Vec<libc::sock_filter> = program
         .iter()
-        .map(|one| libc::sock_filter { code: one.code, jt: one.jt, jf: one.jf, k: one.k })
+        .map(|one| libc::sock_filter {
+            code: one.code,
+            jt: one.jt,
+            jf: one.jf,
+            k: one.k,
+        })
         .collect();
     let length = u16::try_from(instructions.len()).map_err(|_too_long| Errno::E2BIG)?;
-    let program = libc::sock_fprog { len: length, filter: instructions.as_mut_ptr() };
+    let program = libc::sock_fprog {
+        len: length,
+        filter: instructions.as_mut_ptr(),
+    };
     let flags = match kind {
         FilterKind::Plain => 0,
         FilterKind::Notifying => SECCOMP_FILTER_FLAG_NEW_LISTENER,
     };
     // SAFETY: `program` points to `length` live instructions; the kernel copies and checks them and writes
     // nothing. What a filter then refuses shows as errno or kills: neither breaks memory safety.
-    let result =
-        unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &raw const program) };
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            SECCOMP_SET_MODE_FILTER,
+            flags,
+            &raw const program,
+        )
+    };
     match kind {
         FilterKind::Plain => check(result).map(|_zero| None),
         FilterKind::Notifying => own(result).map(Some),
@@ -352,6 +392,10 @@ pub(crate) fn own_received(numbers: &[RawFd]) -> Vec<OwnedFd> {
 }
 
 /// Starts the program: never returns when it works.
-pub(crate) fn execute(file: &CStr, argv: &[std::ffi::CString], env: &[std::ffi::CString]) -> nix::Result<Infallible> {
+pub(crate) fn execute(
+    file: &CStr,
+    argv: &[std::ffi::CString],
+    env: &[std::ffi::CString],
+) -> nix::Result<Infallible> {
     nix::unistd::execve(file, argv, env)
 }

@@ -5,9 +5,7 @@
 
 use brig_jail::control::{FROM_INIT_BYTES, FromInit, PlanMessage, ToInit};
 use brig_jail::exec_spec::{ExecSpec, RunnerChannel, Text};
-use brig_jail::plan::{
-    CellShape, ImageEntry, JailPlan, LandlockPlan, Listener, ProcMount, Requirement,
-};
+use brig_jail::plan::{CellShape, ImageEntry, JailPlan, LandlockPlan, Listener, ProcMount, Requirement};
 use brig_jail::policy;
 use nix::sys::socket::{
     AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, send, socketpair,
@@ -73,9 +71,18 @@ pub(crate) fn shape() -> CellShape {
 
 /// The host's own programs, read-only.
 pub(crate) fn plan() -> JailPlan {
-    let bind = |path: &str| ImageEntry::ReadOnlyBind { source: path.into(), target: path.into() };
-    let device = |path: &str| ImageEntry::Device { source: path.into(), target: path.into() };
-    let link = |link: &str, to: &str| ImageEntry::Symlink { link: link.into(), points_to: to.into() };
+    let bind = |path: &str| ImageEntry::ReadOnlyBind {
+        source: path.into(),
+        target: path.into(),
+    };
+    let device = |path: &str| ImageEntry::Device {
+        source: path.into(),
+        target: path.into(),
+    };
+    let link = |link: &str, to: &str| ImageEntry::Symlink {
+        link: link.into(),
+        points_to: to.into(),
+    };
     let mut image = vec![
         bind("/usr"),
         link("/bin", "usr/bin"),
@@ -106,7 +113,14 @@ pub(crate) fn plan() -> JailPlan {
         landlock: LandlockPlan {
             read_execute: ["/usr", "/etc", "/proc", "/dev"].map(Into::into).to_vec(),
             read_write: [
-                "/workspace", "/tmp", "/dev/shm", "/dev/null", "/dev/zero", "/dev/full", "/dev/tty", "/dev/pts",
+                "/workspace",
+                "/tmp",
+                "/dev/shm",
+                "/dev/null",
+                "/dev/zero",
+                "/dev/full",
+                "/dev/tty",
+                "/dev/pts",
             ]
             .map(Into::into)
             .to_vec(),
@@ -120,8 +134,13 @@ pub(crate) fn plan() -> JailPlan {
 impl Init {
     /// Starts PID 1 in namespaces of its own, with id 10001 mapped to the caller.
     pub(crate) fn start() -> Init {
-        let (ours, theirs) =
-            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
+        let (ours, theirs) = socketpair(
+            AddressFamily::Unix,
+            SockType::SeqPacket,
+            None,
+            SockFlag::SOCK_CLOEXEC,
+        )
+        .unwrap();
         #[expect(clippy::disallowed_methods, reason = "a test starts the program under test")]
         let process = Command::new("/bin/sh")
             .arg("-c")
@@ -135,7 +154,10 @@ impl Init {
             .stdin(Stdio::from(theirs))
             .spawn()
             .unwrap();
-        Init { control: ours, process }
+        Init {
+            control: ours,
+            process,
+        }
     }
 
     pub(crate) fn say(&self, record: ToInit) {
@@ -225,7 +247,10 @@ impl Drop for Init {
 pub(crate) fn spec(argv: &[&str]) -> ExecSpec {
     ExecSpec {
         argv: argv.iter().map(|one| Text::from(*one)).collect(),
-        env: vec![("PATH".into(), "/usr/bin:/bin".into()), ("HOME".into(), "/workspace".into())],
+        env: vec![
+            ("PATH".into(), "/usr/bin:/bin".into()),
+            ("HOME".into(), "/workspace".into()),
+        ],
         cwd: "/workspace".into(),
         runner_channel: RunnerChannel::Close,
     }
@@ -263,7 +288,10 @@ impl Cell {
 /// Builds a cell and runs one command in it.
 pub(crate) fn run(plan: &JailPlan, argv: &[&str]) -> Ran {
     let mut cell = Cell::build(plan);
-    cell.init.say(ToInit::Start { wall_nanos: 20_000_000_000, lease_nanos: 0 });
+    cell.init.say(ToInit::Start {
+        wall_nanos: 20_000_000_000,
+        lease_nanos: 0,
+    });
     cell.execute(&spec(argv));
     cell.finish()
 }

@@ -31,8 +31,13 @@ const HIDDEN_FILES: [&CStr; 16] = [
 ];
 
 /// Directories that are empty: hardware.
-const HIDDEN_DIRECTORIES: [&CStr; 5] =
-    [c"/proc/acpi", c"/proc/scsi", c"/proc/asound", c"/proc/pressure", c"/proc/driver"];
+const HIDDEN_DIRECTORIES: [&CStr; 5] = [
+    c"/proc/acpi",
+    c"/proc/scsi",
+    c"/proc/asound",
+    c"/proc/pressure",
+    c"/proc/driver",
+];
 
 /// Trees that stay readable and are not writable: settings of the kernel.
 const READ_ONLY: [&CStr; 4] = [c"/proc/sys", c"/proc/bus", c"/proc/fs", c"/proc/irq"];
@@ -46,7 +51,11 @@ const INERT: MountAttributes = MountAttributes::READ_ONLY
 /// without the group that sees everything, which would be the host's group 0.
 pub(super) fn mount_own(plan: &JailPlan) -> nix::Result<()> {
     make_directories(Path::new("/proc"))?;
-    let options = if plan.has(DisabledLayer::ProcMasks) { Some("hidepid=4") } else { None };
+    let options = if plan.has(DisabledLayer::ProcMasks) {
+        Some("hidepid=4")
+    } else {
+        None
+    };
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount(Some("proc"), "/proc", Some("proc"), flags, options)
 }
@@ -78,9 +87,13 @@ fn apply(path: &CStr, mask: Mask) -> nix::Result<()> {
     let inert = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     match mask {
         Mask::File => bind(c"/dev/null"),
-        Mask::Directory => {
-            mount(Some("tmpfs"), path, Some("tmpfs"), inert, Some("size=4k,nr_inodes=2,mode=555"))
-        }
+        Mask::Directory => mount(
+            Some("tmpfs"),
+            path,
+            Some("tmpfs"),
+            inert,
+            Some("size=4k,nr_inodes=2,mode=555"),
+        ),
         Mask::ReadOnly => {
             bind(path)?;
             sys::restrict_mount(path, INERT)
@@ -89,7 +102,13 @@ fn apply(path: &CStr, mask: Mask) -> nix::Result<()> {
 }
 
 /// Files of the outer `/proc` that are the same for every process and tell nothing about any.
-const COPIED: [&str; 5] = ["cpuinfo", "meminfo", "filesystems", "version", "sys/kernel/osrelease"];
+const COPIED: [&str; 5] = [
+    "cpuinfo",
+    "meminfo",
+    "filesystems",
+    "version",
+    "sys/kernel/osrelease",
+];
 
 /// Where the kernel refuses a new procfs: a few static files. The outer `/proc` is never bound in.
 pub(super) fn make_synthetic(old_root: &str) -> nix::Result<()> {
