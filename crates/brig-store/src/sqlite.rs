@@ -187,8 +187,6 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .foreign_keys(true)
         .busy_timeout(BUSY_TIMEOUT)
         .pragma("temp_store", "MEMORY")
-        // Deleted rows are overwritten by the database's own reuse; a purge need not touch every page twice.
-        .pragma("secure_delete", "OFF")
         .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
         .disable_statement_logging()
 }
