@@ -24,6 +24,7 @@ pub mod receipt;
 pub mod record;
 pub mod request;
 pub mod spec;
+pub mod verdict;
 
 #[cfg(test)]
 mod samples;
