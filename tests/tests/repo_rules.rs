@@ -58,21 +58,21 @@ mod tests {
     fn every_seccomp_rule_has_a_comment() {
         let policies = files("crates/brig-jail/policies", ".json");
         assert!(!policies.is_empty(), "no policies are found");
+        let mut count = 0;
         for path in policies {
             let policy: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
             let mut found = Vec::new();
             rules(&policy, &mut found);
-            assert!(
-                found.len() >= 20,
-                "{}: only {} rules are found",
-                path.display(),
-                found.len()
-            );
+            count += found.len();
             for rule in found {
                 let comment = rule["comment"].as_str().unwrap_or_default();
                 assert!(comment.len() >= 10, "{}: no comment: {rule}", path.display());
             }
         }
+        assert!(
+            count >= 100,
+            "only {count} rules are found: has the form of a policy changed?"
+        );
     }
 
     /// The words of the states, from the one enum that defines them.
