@@ -138,7 +138,8 @@ def translate(source, file):
     try:
         tree = compile(source, file, "exec", 0x400, True)
         body = tree.body
-        docstring = len(body) == 1 and type(getattr(body[0], "value", None)).__name__ == "Constant"
+        only = getattr(body[0], "value", None) if len(body) == 1 else None
+        docstring = type(getattr(only, "value", None)) is str
         if not body or docstring or type(body[-1]).__name__ != "Expr":
             return compile(tree, file, "exec", 0, True), None
         import _ast
