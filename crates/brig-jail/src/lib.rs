@@ -20,3 +20,4 @@ pub mod enter;
 pub mod files;
 mod supervise;
 pub mod policy;
+pub mod confine;

@@ -313,7 +313,7 @@ fn digest(stack: &FilterStack) -> [u8; 16] {
     short
 }
 
-fn call_number(architecture: Architecture, name: &str) -> Option<u32> {
+pub(crate) fn call_number(architecture: Architecture, name: &str) -> Option<u32> {
     let (_, x86_64, aarch64) = calls::CALLS.iter().find(|(known, _, _)| *known == name)?;
     match architecture {
         Architecture::X86_64 => *x86_64,
