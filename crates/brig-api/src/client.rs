@@ -48,7 +48,8 @@ pub struct BrigClient {
 /// How to execute a job.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ExecuteOptions {
-    /// Under which key it is carried out once; with one, a request whose answer was lost is sent again.
+    /// Under which key it is carried out once; with one, a request whose answer was lost is sent again. Unless the
+    /// job is detached, the daemon may have cancelled it in between.
     pub idempotency_key: Option<String>,
     /// What happens to the job when this stream is dropped.
     pub on_disconnect: DisconnectPolicy,

@@ -39,8 +39,10 @@ const QUEUE_RETRY: Duration = Duration::from_secs(1);
 const UNAVAILABLE_RETRY: Duration = Duration::from_secs(1);
 /// When retention or the caller may have removed files.
 const STORAGE_RETRY: Duration = Duration::from_secs(60);
-/// Statuses travel in headers, and clients refuse headers above 16 KiB: text of all violations together.
-const DETAILS_MAX: usize = 3 * 1024;
+/// Statuses travel in headers, and clients begin to refuse headers above 8 KiB. Text of all violations together.
+const DETAILS_MAX: usize = 2 * 1024;
+/// Text for a person. It travels twice, once with every byte that is not ASCII as three.
+const TEXT_MAX: usize = 768;
 
 /// Why, in words that never change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -354,7 +356,7 @@ impl From<ServiceError> for Status {
             left = rest;
             details.add_bad_request_violation(field, description);
         }
-        let message = shortened(&error.to_string(), DETAILS_MAX / 2);
+        let message = shortened(&error.to_string(), TEXT_MAX);
         let (quota, retry) = error.quota_and_retry();
         if let Some(quota) = quota {
             details.add_quota_failure_violation(quota, message.clone());

@@ -102,7 +102,7 @@ fn a_thousand_bad_fields_still_fit_into_a_header() {
         .iter()
         .map(|(k, v)| k.as_str().len() + v.len() + 32)
         .sum::<usize>();
-    assert!(headers < 14 * 1024, "{headers}");
+    assert!(headers < 7 * 1024, "{headers}");
 }
 
 #[test]
