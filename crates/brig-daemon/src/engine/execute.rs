@@ -7,6 +7,10 @@ use super::{Engine, EngineError};
 use brig_core::store::Submitted;
 use brig_core::{EventBody, JobId, TenantId};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a stream may go on after it was told to end, event by event.
+const LAST_CHANCE: Duration = Duration::from_millis(300);
 
 /// What becomes of a job whose caller goes away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,10 +76,13 @@ impl Following {
     pub(crate) async fn next(&mut self) -> Result<Option<Seen>, EngineError> {
         let end = self.watch.streams_end();
         let seen = tokio::select! {
-            // What was already told is still delivered.
             biased;
             seen = self.watch.next() => seen?,
-            () = end.cancelled() => return Err(EngineError::Draining),
+            () = end.cancelled() => {
+                // What was told before the end is still delivered, also when it has to be read.
+                let last = tokio::time::timeout(LAST_CHANCE, self.watch.next()).await;
+                last.map_err(|_nothing| EngineError::Draining)??
+            }
         };
         let over = seen
             .as_ref()

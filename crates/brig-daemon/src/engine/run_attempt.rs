@@ -8,7 +8,7 @@ use super::{Engine, lease};
 use brig_core::backend::{CollectLimits, Collected, Environment};
 use brig_core::outcome::SkippedFile;
 use brig_core::store::{AttemptEnd, Claim, Job, JobResult, StoreError};
-use brig_core::{EventBody, JobState, KillCause, Timestamp};
+use brig_core::{EventBody, JobEventRecord, JobState, KillCause, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::{error, info, warn};
@@ -160,21 +160,22 @@ async fn record_end(engine: &Engine, job: &Job, seat: &Seat, end: AttemptEnd, re
     }
 }
 
-/// The whole record of a job whose program ran, as the store has it now: watchers need not read it.
-fn ended_job(
-    job: &Job,
-    state: JobState,
-    end: AttemptEnd,
-    last: Option<&brig_core::JobEventRecord>,
-) -> Option<Arc<Job>> {
-    let (AttemptEnd::Finished(outcome) | AttemptEnd::Killed(outcome)) = end else {
-        return None;
-    };
+/// The whole record of a job that has ended, as the store has it now: watchers need not read it.
+fn ended_job(job: &Job, state: JobState, end: AttemptEnd, last: Option<&JobEventRecord>) -> Option<Arc<Job>> {
     let last = last?;
+    let result = match (state, end) {
+        (
+            JobState::Finished | JobState::Cancelled,
+            AttemptEnd::Finished(outcome) | AttemptEnd::Killed(outcome),
+        ) => JobResult::Ran(outcome),
+        (JobState::Failed, AttemptEnd::Faulted { failure, .. }) => JobResult::Failed(failure),
+        // The store chose the words, or the job goes on.
+        (_, _) => return None,
+    };
     Some(Arc::new(Job {
         state,
         ended: Some(last.time),
-        result: Some(JobResult::Ran(outcome)),
+        result: Some(result),
         last_seq: last.seq,
         ..job.clone()
     }))

@@ -121,14 +121,24 @@ impl Watch {
                         return Ok(Some(seen));
                     }
                 }
-                Source::Page(page) => match page.pop_front() {
-                    Some(record) => {
-                        if let Some(record) = self.admit(record) {
-                            return Ok(Some(self.with_job(record).await?));
-                        }
+                Source::Page(page) if page.is_empty() => self.read_page().await?,
+                Source::Page(page) => {
+                    let is_end = page
+                        .front()
+                        .is_some_and(|record| matches!(record.body, EventBody::Ended { .. }));
+                    // Read before the event is taken, so that nothing is lost when the caller stops waiting here.
+                    let ended = if is_end {
+                        Some(self.record_of_job().await?)
+                    } else {
+                        None
+                    };
+                    if let Some(record) = self.take_from_page() {
+                        return Ok(Some(Seen {
+                            record: Arc::new(record),
+                            ended,
+                        }));
                     }
-                    None => self.read_page().await?,
-                },
+                }
             }
         }
     }
@@ -195,20 +205,16 @@ impl Watch {
         Some(record)
     }
 
-    async fn with_job(&self, record: JobEventRecord) -> Result<Seen, EngineError> {
-        let ended = match record.body {
-            EventBody::Ended { .. } => Some(Arc::new(self.engine.store.get(&self.tenant, self.job).await?)),
-            EventBody::Queued
-            | EventBody::Started { .. }
-            | EventBody::Output { .. }
-            | EventBody::Requeued { .. }
-            | EventBody::Cancelling
-            | EventBody::Gap { .. } => None,
+    fn take_from_page(&mut self) -> Option<JobEventRecord> {
+        let Source::Page(page) = &mut self.source else {
+            return None;
         };
-        Ok(Seen {
-            record: Arc::new(record),
-            ended,
-        })
+        let record = page.pop_front()?;
+        self.admit(record)
+    }
+
+    async fn record_of_job(&self) -> Result<Arc<Job>, EngineError> {
+        Ok(Arc::new(self.engine.store.get(&self.tenant, self.job).await?))
     }
 }
 
