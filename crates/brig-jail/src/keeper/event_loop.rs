@@ -131,7 +131,7 @@ impl<'c> Keeper<'c> {
 
     /// Works until the daemon is gone or somebody stops the keeper, then ends every cell.
     pub(super) fn work(mut self) -> Result<ExitReason, KeeperError> {
-        self.refill_spares();
+        self.prewarm();
         let reason = loop {
             if let Some(reason) = self.exit {
                 break reason;

@@ -40,6 +40,19 @@ impl Keeper<'_> {
         }
     }
 
+    /// At the start: the spares, or the one cell that an embedded run says it will ask for. That one is not
+    /// replaced, since no second job comes.
+    pub(super) fn prewarm(&mut self) {
+        match self.wishes {
+            Some((image, level, limits)) if self.config.spares == 0 => {
+                let limits = limits.clamped_to(&self.config.ceilings);
+                // What is wrong with it is told to the request that asks for the same.
+                drop(self.build(Purpose::Spare, (image, level, limits)));
+            }
+            Some(_) | None => self.refill_spares(),
+        }
+    }
+
     /// After a job has ended: as many spares as configured, of the kind that was asked for last.
     pub(super) fn refill_spares(&mut self) {
         let Some((image, level, limits)) = self.wishes else { return };

@@ -1,0 +1,109 @@
+//! `brig bench`: what a cell costs, measured beside what people use instead, interleaved in one run.
+//!
+//! Jobs go through gRPC on a unix socket to a daemon of this measurement's own, with its store on disk: the path of
+//! a real caller, nothing shorter.
+
+mod contestant;
+mod daemon;
+mod figures;
+
+use crate::connect::is_root;
+use crate::exit_code::Exit;
+use crate::terminal::{print, print_json, say};
+use contestant::{Contestant, contestants};
+use daemon::PrivateDaemon;
+use figures::{Figures, Row};
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+/// Measure what a fresh cell costs, against a bare interpreter and other sandboxes, in one run
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Every round runs each contestant once, one after the other, so that a slow moment of the
+machine hits all of them. `ratio` is our p50 divided by the baseline's: below 1 is faster.
+
+Examples:
+  brig bench
+  brig bench --rounds 200 --json"
+)]
+pub(crate) struct Args {
+    /// Print one object
+    #[arg(long)]
+    json: bool,
+    /// Runs of each contestant
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rounds: u32,
+    /// Image for `docker run`, which must be there already and have a python3
+    #[arg(long, value_name = "NAME", default_value = "python:3-slim")]
+    docker_image: String,
+}
+
+/// Jobs at once when throughput is measured.
+const AT_ONCE: u32 = 4;
+/// Runs of each contestant whose times do not count.
+const WARM_UP: u32 = 3;
+
+pub(crate) async fn run(args: &Args) -> anyhow::Result<Exit> {
+    let daemon = PrivateDaemon::start().await?;
+    let measured = measure(args, &daemon).await;
+    daemon.stop().await;
+    let figures = measured?;
+    let rows = Row::all(&figures);
+    if args.json {
+        print_json(&json!({ "machine": figures::machine(), "rows": rows }))?;
+    } else {
+        print(&figures::as_text(&rows))?;
+    }
+    Ok(Exit::Success)
+}
+
+async fn measure(args: &Args, daemon: &PrivateDaemon) -> anyhow::Result<Vec<Figures>> {
+    let isolation = if is_root() { "strict" } else { "workstation" };
+    say(format!("{} rounds, interleaved; level {isolation}", args.rounds));
+    let contestants = contestants(daemon, &args.docker_image).await?;
+    for contestant in contestants.iter().filter(|contestant| contestant.is_there()) {
+        for _ in 0..WARM_UP {
+            contestant.once().await?;
+        }
+    }
+    let mut times: Vec<Vec<Duration>> = vec![Vec::new(); contestants.len()];
+    for round in 0..args.rounds {
+        for (contestant, times) in contestants.iter().zip(&mut times) {
+            if contestant.takes_part(round) {
+                let start = Instant::now();
+                contestant.once().await?;
+                times.push(start.elapsed());
+            }
+        }
+    }
+    let throughput = measure_throughput(&contestants, args.rounds).await?;
+    let figures = contestants.iter().zip(times).zip(throughput);
+    Ok(figures
+        .map(|((contestant, times), per_second)| {
+            Figures::new(contestant.name(), contestant.absent(), times, per_second)
+        })
+        .collect())
+}
+
+/// Jobs per second with four at once, in a few interleaved blocks.
+async fn measure_throughput(contestants: &[Contestant], rounds: u32) -> anyhow::Result<Vec<Option<f64>>> {
+    const BLOCKS: u32 = 4;
+    let mut done = vec![(0u32, Duration::ZERO); contestants.len()];
+    for _ in 0..BLOCKS {
+        for (contestant, (count, time)) in contestants.iter().zip(&mut done) {
+            let jobs = contestant
+                .block(rounds.div_ceil(BLOCKS))
+                .next_multiple_of(AT_ONCE);
+            if contestant.is_there() {
+                let start = Instant::now();
+                contestant.many(AT_ONCE, jobs / AT_ONCE).await?;
+                *time += start.elapsed();
+                *count += jobs;
+            }
+        }
+    }
+    Ok(done
+        .into_iter()
+        .map(|(count, time)| (count > 0).then(|| f64::from(count) / time.as_secs_f64()))
+        .collect())
+}

@@ -1,0 +1,210 @@
+//! `brig serve`: the keeper in this process, the daemon as its child. The child runs the same file with the same
+//! options, so both read one configuration.
+
+use crate::connect::{default_data, default_socket};
+use crate::keeper_config::{self, Prewarm};
+use crate::parts::{self, Brought, PartsError};
+use crate::terminal::say;
+use brig_daemon::config::ListenAddress;
+use brig_daemon::{Config, ConfigError, ExitCode as DaemonExit, Listeners, ServeError, Shutdown, telemetry};
+use brig_jail::client::KeeperLink;
+use brig_jail::keeper::{self, ExitReason, KeeperError};
+use brig_jail::remedy::HostSigns;
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Words of the line that says that jobs are accepted from now on.
+pub(crate) const READY: &str = "ready, listening on";
+
+/// Start the daemon: accepts jobs over gRPC, queues them, runs each in a fresh cell
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Options on the command line win over the configuration file. SIGTERM lets running jobs end,
+for 30 seconds unless the file says otherwise; a second SIGTERM stops at once.
+
+Examples:
+  brig serve
+  brig serve --listen unix:/run/brig/brig.sock --listen tcp:127.0.0.1:7070
+  brig serve --data /srv/brig --max-concurrent 16 --metrics 127.0.0.1:9464
+  brig serve --config /etc/brig.toml
+
+Exit status:
+  0   stopped by a signal, every job was given its end
+  2   the command line is wrong
+  64  the configuration is not valid
+  65  another daemon uses the data directory
+  66  the store cannot be opened or is damaged
+  67  an address cannot be listened on
+  68  the host lacks a required layer of isolation; stderr says how to get it
+  69  the keeper died; starting again helps
+  70  a fault of Brig itself
+  71  stopped at once by a second signal"
+)]
+pub(crate) struct Args {
+    /// Where to listen, any number of times [default: unix:$XDG_RUNTIME_DIR/brig/brig.sock; root: unix:/run/brig/brig.sock]
+    #[arg(long, value_name = "unix:PATH|tcp:HOST:PORT")]
+    listen: Vec<ListenAddress>,
+    /// Where jobs and files are kept [default: ~/.local/state/brig; root: /var/lib/brig]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Configuration file
+    #[arg(long, value_name = "FILE", env = "BRIG_CONFIG")]
+    config: Option<PathBuf>,
+    /// Cells at once; further jobs wait in order [default: 4]
+    #[arg(long, value_name = "N")]
+    max_concurrent: Option<usize>,
+    /// Serve metrics as Prometheus text here
+    #[arg(long, value_name = "HOST:PORT")]
+    metrics: Option<SocketAddr>,
+}
+
+impl Args {
+    /// File and command line together.
+    fn config(&self) -> Result<Config, ConfigError> {
+        let mut config = match &self.config {
+            Some(path) => Config::load(path)?,
+            None => Config {
+                data: default_data().unwrap_or_default(),
+                ..Config::default()
+            },
+        };
+        if let Some(data) = &self.data {
+            config.data.clone_from(data);
+        } else if config.data == Config::default().data {
+            // The file says nothing, or what is root's default anyway.
+            config.data = default_data().unwrap_or_default();
+        }
+        if !self.listen.is_empty() {
+            config.listen.clone_from(&self.listen);
+        } else if config.listen.is_empty() {
+            config.listen.extend(default_socket().map(ListenAddress::Unix));
+        }
+        config.max_concurrent = self.max_concurrent.unwrap_or(config.max_concurrent);
+        config.metrics = self.metrics.or(config.metrics);
+        config.check()?;
+        Ok(config)
+    }
+}
+
+/// The keeper's process.
+pub(crate) fn run(args: &Args) -> ExitCode {
+    let config = match args.config() {
+        Ok(config) => config,
+        Err(error) => return refuse(&error.to_string(), DaemonExit::BadConfig),
+    };
+    // The directory's name is its identity, so it has to be there before it is looked at.
+    if let Err(error) = make_data_directory(&config) {
+        return refuse(&error, DaemonExit::StoreUnusable);
+    }
+    let keeper_config = keeper_config::of(&config, Prewarm::defaults(&config));
+    let words = std::env::args_os().skip(2);
+    let daemon_args: Vec<OsString> = std::iter::once("__daemon".into()).chain(words).collect();
+    match keeper::serve(&keeper_config, Path::new("/proc/self/exe"), &daemon_args) {
+        Ok(ExitReason::Drained) => ExitCode::SUCCESS,
+        Ok(ExitReason::DaemonGone(Some(code))) => {
+            ExitCode::from(u8::try_from(code).unwrap_or(DaemonExit::Internal.number()))
+        }
+        Ok(ExitReason::DaemonGone(None)) => refuse(
+            "the daemon was killed; every cell was ended",
+            DaemonExit::Internal,
+        ),
+        Ok(ExitReason::Stopped) => ExitCode::from(DaemonExit::Forced.number()),
+        Err(error) => refuse(&chain(&error), keeper_exit(&error)),
+    }
+}
+
+fn keeper_exit(error: &KeeperError) -> DaemonExit {
+    match error {
+        KeeperError::RangeOverlap { .. } => DaemonExit::BadConfig,
+        KeeperError::Threads(_)
+        | KeeperError::SealInit(_)
+        | KeeperError::Policy(_)
+        | KeeperError::StartDaemon(_)
+        | KeeperError::Loop { .. } => DaemonExit::Internal,
+    }
+}
+
+/// The daemon's process. It takes everything that needs rights, gives the rights up, and only then has threads.
+pub(crate) fn run_daemon(args: &Args) -> ExitCode {
+    match daemon(args) {
+        Ok(code) => ExitCode::from(code.number()),
+        Err((text, code)) => refuse(&text, code),
+    }
+}
+
+fn daemon(args: &Args) -> Result<DaemonExit, (String, DaemonExit)> {
+    let config = args
+        .config()
+        .map_err(|error| (chain(&error), DaemonExit::BadConfig))?;
+    telemetry::init(config.log);
+    let internal = |error: &dyn std::error::Error| (chain(error), DaemonExit::Internal);
+    let link = KeeperLink::inherited().map_err(|error| internal(&error))?;
+    let signs = HostSigns::gather();
+    let listeners = Listeners::bind(&config).map_err(|error| (chain(&error), DaemonExit::from(&error)))?;
+    let ready = ready_line(&config, &listeners);
+    // CONFINE-HERE
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| internal(&error))?;
+    runtime.block_on(async {
+        let brought = Brought {
+            link,
+            listeners,
+            signs,
+        };
+        let parts = parts::daemon(&config, brought, Box::new(move || say(ready)))
+            .await
+            .map_err(|error| match error {
+                PartsError::Store(error) => {
+                    let error = ServeError::Store(error);
+                    (chain(&error), DaemonExit::from(&error))
+                }
+                PartsError::Backend(error) => (format!("{error:#}"), DaemonExit::Internal),
+            })?;
+        let shutdown = Shutdown::on_signals().map_err(|error| internal(&error))?;
+        let served = brig_daemon::serve(config, parts, shutdown).await;
+        served.map_err(|error| (chain(&error), DaemonExit::from(&error)))
+    })
+}
+
+/// What a person looks for: that it works, and where.
+fn ready_line(config: &Config, listeners: &Listeners) -> String {
+    // A port that the system chose is known only now.
+    let mut chosen = listeners.tcp_addresses().into_iter();
+    let addresses = config.listen.iter().map(|address| match address {
+        ListenAddress::Unix(_) => address.to_string(),
+        ListenAddress::Tcp(_) => chosen
+            .next()
+            .map_or_else(|| address.to_string(), |bound| format!("tcp:{bound}")),
+    });
+    format!("{READY} {}", addresses.collect::<Vec<_>>().join(" and "))
+}
+
+fn make_data_directory(config: &Config) -> Result<(), String> {
+    if config.data.as_os_str().is_empty() {
+        return Err("where shall jobs be kept? There is no HOME; name a directory with --data".to_owned());
+    }
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700);
+    builder
+        .create(&config.data)
+        .map_err(|error| format!("cannot make {}: {error}", config.data.display()))
+}
+
+fn refuse(text: &str, code: DaemonExit) -> ExitCode {
+    say(text);
+    ExitCode::from(code.number())
+}
+
+/// An error with everything that led to it.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let mut texts: Vec<String> = causes.map(ToString::to_string).collect();
+    // Some errors say in their own words what their cause says too.
+    texts.dedup_by(|cause, effect| effect.contains(cause.as_str()));
+    texts.join(": ")
+}

@@ -1,0 +1,207 @@
+//! The engine of a command: a daemon at an address, or one of its own. Its own is the same thing as a daemon, only
+//! smaller: the keeper is a child of this process, the store is temporary, and the wire is a pipe in memory.
+
+use crate::connect::{Place, is_root};
+use crate::exit_code::Exit;
+use crate::keeper_config::{self, Prewarm};
+use crate::parts;
+use crate::remote::Remote;
+use crate::terminal::say;
+use anyhow::Context;
+use brig_api::client::Address;
+use brig_core::spec::{IsolationLevel, JobDraft};
+use brig_daemon::{Config, Embedded};
+use brig_jail::client::KeeperLink;
+use brig_jail::embedded::{spawn_keeper, take_inherited_socket};
+use brig_jail::keeper::{self, KeeperConfig};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitCode};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// The word that makes a process of this file a keeper.
+const KEEPER: &str = "__keeper";
+
+/// Where the command's jobs run.
+#[derive(Debug)]
+pub(crate) enum Engine {
+    /// At a daemon.
+    Daemon(Address),
+    /// Here.
+    Embedded(Box<Own>),
+}
+
+/// An engine of this process.
+#[derive(Debug)]
+pub(crate) struct Own {
+    config: Config,
+    link: Option<KeeperLink>,
+    keeper: Child,
+    daemon: Option<Embedded>,
+    /// The temporary store; removed in the end.
+    data: Option<PathBuf>,
+}
+
+impl Engine {
+    /// Starts the keeper, where one is needed. Must be called before there are threads: the sooner the keeper runs,
+    /// the sooner it builds the first cell, while this process does everything else.
+    pub(crate) fn prepare(place: &Place, expected: Option<&JobDraft>) -> anyhow::Result<Self> {
+        match place {
+            Place::Daemon(address) => Ok(Self::Daemon(address.clone())),
+            Place::Embedded => Ok(Self::Embedded(Box::new(Own::prepare(expected)?))),
+        }
+    }
+
+    /// Whether it runs in this process.
+    pub(crate) fn is_embedded(&self) -> bool {
+        matches!(self, Self::Embedded(_))
+    }
+
+    /// Connects.
+    pub(crate) async fn remote(&mut self) -> anyhow::Result<Remote> {
+        match self {
+            Self::Daemon(address) => Remote::connect(address).await,
+            Self::Embedded(own) => own.start().await,
+        }
+    }
+
+    /// Ends what was started, and waits until nothing of it is left.
+    pub(crate) async fn stop(self) {
+        match self {
+            Self::Daemon(_) => {}
+            Self::Embedded(own) => own.stop().await,
+        }
+    }
+}
+
+impl Own {
+    fn prepare(expected: Option<&JobDraft>) -> anyhow::Result<Self> {
+        let config = embedded_config()?;
+        let mut keeper = keeper_config::of(&config, Prewarm::for_draft(&config, expected));
+        // One job: the cell that it runs in is all that is needed.
+        keeper.spares = 0;
+        keeper.instance = format!("run-{}", uuid::Uuid::now_v7().as_simple());
+        let program = Path::new("/proc/self/exe");
+        let settings = serde_json::to_string(&keeper).context("cannot describe the keeper")?;
+        let (link, keeper) = spawn_keeper(program, [KEEPER, &settings]).context("cannot start the keeper")?;
+        Ok(Self {
+            config,
+            link: Some(link),
+            keeper,
+            daemon: None,
+            data: None,
+        })
+    }
+
+    async fn start(&mut self) -> anyhow::Result<Remote> {
+        let link = self.link.take().context("the engine was started before")?;
+        let (parts, data) = parts::embedded(&self.config, link).await?;
+        self.config.data.clone_from(&data);
+        self.data = Some(data);
+        let (daemon, stream) = brig_daemon::embedded(self.config.clone(), parts);
+        self.daemon = Some(daemon);
+        Remote::embedded(stream).await
+    }
+
+    async fn stop(self) {
+        let Self {
+            config: _,
+            link,
+            mut keeper,
+            daemon,
+            data,
+        } = self;
+        // Whoever wanted a job's end has it: what still runs was given up.
+        if let Some(daemon) = daemon {
+            daemon.shutdown().stop_now();
+            if let Err(error) = daemon.stop().await {
+                say(format!("the engine did not end well: {error}"));
+            }
+        }
+        // The keeper ends when its socket is closed; it kills what is left first.
+        drop(link);
+        let waited = tokio::task::spawn_blocking(move || keeper.wait()).await;
+        if let Err(error) = waited.map_err(std::io::Error::other).and_then(|waited| waited) {
+            say(format!("cannot wait for the keeper: {error}"));
+        }
+        // The store removes its directory itself, unless a task that was given up still holds it.
+        match data.map(std::fs::remove_dir_all) {
+            Some(Err(error)) if error.kind() != std::io::ErrorKind::NotFound => {
+                say(format!("cannot remove the temporary directory: {error}"));
+            }
+            Some(_) | None => {}
+        }
+    }
+}
+
+/// The configuration of an embedded engine: what `BRIG_CONFIG` names, with what makes it embedded.
+fn embedded_config() -> anyhow::Result<Config> {
+    let mut config = match std::env::var_os("BRIG_CONFIG").map(PathBuf::from) {
+        Some(path) => Config::load(&path)?,
+        // Not root: every machine gives this level, and the user is told what it lacks.
+        None if !is_root() => Config {
+            isolation: IsolationLevel::Workstation,
+            ..Config::default()
+        },
+        None => Config::default(),
+    };
+    config.listen.clear();
+    config.metrics = None;
+    Ok(config)
+}
+
+/// In a process that was started as a keeper: does its work. `None` in every other process.
+pub(crate) fn become_keeper_if_told() -> Option<ExitCode> {
+    let mut words = std::env::args_os().skip(1);
+    if words.next().is_none_or(|word| word != KEEPER) {
+        return None;
+    }
+    let done = words.next().context("a keeper needs its settings").and_then(keep);
+    Some(match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(format!("the keeper cannot work: {error:#}"));
+            ExitCode::from(Exit::Failed)
+        }
+    })
+}
+
+fn keep(settings: OsString) -> anyhow::Result<()> {
+    let settings = settings
+        .into_string()
+        .map_err(|_| anyhow::anyhow!("the keeper's settings are not text"))?;
+    let mut config: KeeperConfig =
+        serde_json::from_str(&settings).context("the keeper's settings cannot be read")?;
+    config.init_image = crate::jail_init::JAIL_INIT.into();
+    let socket = take_inherited_socket().context("a keeper is started by brig itself")?;
+    keeper::run(&config, socket, None)?;
+    Ok(())
+}
+
+/// What tells a command to stop: Ctrl-C, a closed terminal, a supervisor.
+#[derive(Debug)]
+pub(crate) struct Interrupts {
+    interrupt: Signal,
+    terminate: Signal,
+    hang_up: Signal,
+}
+
+impl Interrupts {
+    /// From now on these signals do not end the process by themselves.
+    pub(crate) fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// The next one.
+    pub(crate) async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hang_up.recv() => {}
+        }
+    }
+}

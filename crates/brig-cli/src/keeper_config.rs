@@ -1,0 +1,162 @@
+//! From the operator's configuration to the keeper's: what the daemon itself never decides.
+
+use crate::jail_init::JAIL_INIT;
+use brig_core::limits::Limits;
+use brig_core::spec::{IsolationLevel, JobDraft};
+use brig_daemon::Config;
+use brig_jail::keeper::{HostImage, KeeperConfig, OptionalLayer};
+use brig_jail::protocol::{CellLimits, Level};
+use std::path::Path;
+
+/// Which cell a keeper builds before it is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Prewarm {
+    /// One with these limits.
+    One(IsolationLevel, Limits),
+    /// None.
+    Nothing,
+}
+
+impl Prewarm {
+    /// For a daemon: what most callers will want.
+    pub(crate) fn defaults(config: &Config) -> Self {
+        Self::One(config.isolation, config.limits.default)
+    }
+
+    /// For an engine that has one job to run. A job that will be refused needs no cell.
+    pub(crate) fn for_draft(config: &Config, draft: Option<&JobDraft>) -> Self {
+        let Some(draft) = draft else { return Self::Nothing };
+        let level = draft.isolation.unwrap_or(config.isolation);
+        draft
+            .limits
+            .resolve(&config.limits)
+            .map_or(Self::Nothing, |limits| Self::One(level, limits))
+    }
+}
+
+/// The keeper's configuration for this installation.
+pub(crate) fn of(config: &Config, prewarm: Prewarm) -> KeeperConfig {
+    let mut keeper = KeeperConfig::new(JAIL_INIT, instance(&config.data));
+    keeper.optional = config
+        .optional_layers
+        .iter()
+        .filter_map(|layer| optional(layer))
+        .collect();
+    keeper.spares = config.spares;
+    keeper.ceilings = cell_limits(&config.limits.ceiling).clamped_to(&CellLimits::CEILINGS);
+    keeper.host_image = HostImage {
+        python: config.host_image.python.clone(),
+        read_only: config.host_image.read_only.clone(),
+    };
+    keeper.max_cells = config.max_concurrent + config.spares + 8;
+    keeper.prewarm = match prewarm {
+        Prewarm::One(IsolationLevel::Strict, limits) => Some((Level::Strict, cell_limits(&limits))),
+        Prewarm::One(IsolationLevel::Workstation, limits) => Some((Level::Workstation, cell_limits(&limits))),
+        Prewarm::Nothing => None,
+    };
+    control_arms(&mut keeper);
+    keeper
+}
+
+/// A name for this data directory that is the same after a restart: leftovers are found by it.
+fn instance(data: &Path) -> String {
+    let full = data
+        .canonicalize()
+        .unwrap_or_else(|_not_there_yet| data.to_owned());
+    // FNV-1a: stable over versions of the compiler, unlike the standard library's hasher.
+    let hash = full
+        .as_os_str()
+        .as_encoded_bytes()
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+    format!("{hash:016x}")
+}
+
+/// The configuration has checked the names.
+fn optional(layer: &str) -> Option<OptionalLayer> {
+    match layer {
+        "cgroup" => Some(OptionalLayer::Cgroup),
+        "uid" => Some(OptionalLayer::Uid),
+        "landlock" => Some(OptionalLayer::Landlock),
+        _ => None,
+    }
+}
+
+fn cell_limits(limits: &Limits) -> CellLimits {
+    CellLimits {
+        memory_bytes: limits.memory.0,
+        processes: limits.processes,
+        cpu_millis: limits.cpu_millis,
+        workspace_bytes: limits.workspace.0,
+        workspace_files: limits.workspace_files,
+        tmp_bytes: limits.tmp.0,
+        tmp_files: limits.tmp_files,
+        shm_bytes: limits.shm.0,
+        file_size_bytes: limits.file_size.0,
+        open_files: limits.open_files,
+        cpu_time_nanos: u64::try_from(limits.cpu_time.as_nanos()).unwrap_or(u64::MAX),
+    }
+}
+
+/// Turns layers off for a control arm. Not there in the shipped program, which does not even look.
+#[cfg(feature = "control-arms")]
+fn control_arms(keeper: &mut KeeperConfig) {
+    let words = std::env::var("BRIG_CONTROL_ARM").unwrap_or_default();
+    for word in words.split(',').filter(|word| !word.is_empty()) {
+        match disabled(word) {
+            Some(layer) => keeper.disabled.push(layer),
+            None => crate::terminal::say(format!("BRIG_CONTROL_ARM: there is no layer {word}")),
+        }
+    }
+}
+
+#[cfg(feature = "control-arms")]
+fn disabled(word: &str) -> Option<brig_jail::plan::DisabledLayer> {
+    use brig_jail::plan::DisabledLayer;
+    Some(match word {
+        "seccomp" => DisabledLayer::Seccomp,
+        "landlock" => DisabledLayer::Landlock,
+        "network" => DisabledLayer::NetworkNamespace,
+        "read_only_root" => DisabledLayer::ReadOnlyRoot,
+        "capabilities" => DisabledLayer::Capabilities,
+        "rlimits" => DisabledLayer::Rlimits,
+        "tmpfs_limits" => DisabledLayer::TmpfsLimits,
+        "pid" => DisabledLayer::PidNamespace,
+        "proc_masks" => DisabledLayer::ProcMasks,
+        "cgroup_limits" => DisabledLayer::CgroupLimits,
+        _ => return None,
+    })
+}
+
+#[cfg(not(feature = "control-arms"))]
+fn control_arms(_keeper: &mut KeeperConfig) {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_operators_words_reach_the_keeper() {
+        let mut config = Config {
+            data: "/no/such/dir".into(),
+            max_concurrent: 9,
+            ..Config::default()
+        };
+        config.optional_layers = vec!["cgroup".into(), "landlock".into()];
+        config.host_image.python = "/opt/python3".into();
+        let keeper = of(&config, Prewarm::defaults(&config));
+        assert_eq!(keeper.optional, [OptionalLayer::Cgroup, OptionalLayer::Landlock]);
+        assert_eq!(keeper.host_image.python, Path::new("/opt/python3"));
+        assert!(keeper.max_cells > 9);
+        assert_eq!(keeper.prewarm, Some((Level::Strict, CellLimits::DEFAULT)));
+        assert_eq!(keeper.disabled, []);
+    }
+
+    #[test]
+    fn one_directory_has_one_name_and_another_has_another() {
+        assert_eq!(instance(Path::new("/no/a")), instance(Path::new("/no/a")));
+        assert_ne!(instance(Path::new("/no/a")), instance(Path::new("/no/b")));
+    }
+}
