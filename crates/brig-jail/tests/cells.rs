@@ -1,7 +1,8 @@
 //! Cells on this machine, made by a real keeper: as root, with subordinate uids, and bare.
 
-#![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a test program")]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, unreachable_pub, missing_docs, reason = "a test program")]
 
+mod confined;
 mod support;
 
 use brig_jail::client::LinkError;
@@ -23,7 +24,7 @@ use support::{
 };
 
 fn main() -> ExitCode {
-    if let Some(code) = be_keeper_if_asked() {
+    if let Some(code) = be_keeper_if_asked().or_else(confined::be_confined_if_asked) {
         return code;
     }
     let arguments = Arguments::from_args();
@@ -68,6 +69,7 @@ fn trials() -> Vec<Trial> {
         subordinate_uids_are_used_by_a_user_who_has_them,
         a_keeper_as_the_first_process_hands_the_first_signal_on,
         the_files_of_a_cell_can_be_reached_after_its_death,
+        a_confined_daemon_keeps_its_data_and_loses_everything_else,
     ]
 }
 
@@ -482,4 +484,20 @@ fn the_files_of_a_cell_can_be_reached_after_its_death() {
     let content = read_file(descriptors, b"result");
     assert_eq!(content, b"kept\n");
     keeper.release(number);
+}
+
+fn a_confined_daemon_keeps_its_data_and_loses_everything_else() {
+    let data = tempfile::tempdir_in("/var/tmp").unwrap();
+    let run = |word: &str| {
+        let program = std::env::current_exe().unwrap();
+        let output = Command::new(program).args([word, data.path().to_str().unwrap()]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    // The control arm: without the confinement every attempt succeeds.
+    let free = run(confined::FREE_WORD);
+    assert!(free.lines().all(|line| line.ends_with(": yes")), "{free}");
+    let confined = run(confined::CONFINED_WORD);
+    let (may, may_not): (Vec<&str>, Vec<&str>) = confined.lines().partition(|line| line.ends_with(": yes"));
+    assert_eq!(may, ["write own data: yes", "run a thread: yes", "raise a signal in itself: yes", "make a pair: yes"]);
+    assert_eq!(may_not.len(), 7, "{confined}");
 }
