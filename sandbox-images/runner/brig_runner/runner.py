@@ -111,7 +111,8 @@ class Job:
         count = number(data[at:at + 4])
         at += 4
         self.args = [text().decode("utf-8", "surrogateescape") for _ in range(count)]
-        self.source = text()
+        # As `python3 -c` does: an unterminated last line is told as such.
+        self.source = text() + (b"\n" if self.mode == CODE else b"")
 
 
 def write_file(name, data):
@@ -169,7 +170,7 @@ def prepare_main(job):
     sys.argv[:] = how + job.args
     if hasattr(sys, "orig_argv"):
         if job.mode == CODE:
-            how.append(job.source.decode("utf-8", "replace"))
+            how.append(job.source[:-1].decode("utf-8", "replace"))
         sys.orig_argv[1:] = how + job.args
     return names, file
 
@@ -232,6 +233,7 @@ def run():
     names, file = prepare_main(job)
     show_lines_at_once()
     sys.setrecursionlimit(sys.getrecursionlimit() + EXTRA_FRAMES)
+    failure = value = None
     try:
         kept_by = forget_boot_line()
         code, last = translate(job.source, file)
@@ -242,11 +244,10 @@ def run():
     except SystemExit:
         raise
     except BaseException as error:
-        status = report()["exception"](channel, error)
-    else:
-        status = None
-        flush()
-        if value is not None and channel.open():
-            report()["value"](channel, value, job.value_max)
-    if status is not None:
-        raise status
+        # Told below, outside: what the program's own hook raises must not get this as its context.
+        failure = error
+    if failure is not None:
+        raise report()["exception"](channel, failure)
+    flush()
+    if value is not None and channel.open():
+        report()["value"](channel, value, job.value_max)

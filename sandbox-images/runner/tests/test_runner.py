@@ -2,6 +2,7 @@
 
 Most checks run one program twice, plain and under the runner, and demand the same stdout, stderr and exit status.
 """
+import re
 import signal
 import unittest
 
@@ -128,12 +129,17 @@ NEWER_THAN_310 = {
 }
 
 
+def comparable(run):
+    """Addresses of objects differ from run to run."""
+    return run.out, re.sub(b"0x[0-9a-f]+", b"0x", run.err), run.code
+
+
 class SameAsPlain(unittest.TestCase):
     def check(self, python, name, source, mode):
         where = "main.py" if mode == FILE else "-c"
         with self.subTest(python="%d.%d" % python.version, program=name, mode=where):
             plain, ours = python.both(source, ["a", "b c"], STDIN, mode, FILES)
-            self.assertEqual(plain.same(), ours.same())
+            self.assertEqual(comparable(plain), comparable(ours))
             self.assertEqual(len(ours.of(STARTED)), 1)
 
     def test_files_and_code_behave_as_unsandboxed(self):
@@ -147,7 +153,7 @@ class SameAsPlain(unittest.TestCase):
                 self.check(python, name, source, FILE)
                 # These need a file by their nature.
                 if isinstance(source, str) and "__file__" not in source and "multiprocessing" not in name:
-                    if name not in ("source lines", "latin-1 source", "original arguments") and "\r" not in source:
+                    if name not in ("source lines", "latin-1 source") and "\r" not in source:
                         self.check(python, name, source, CODE)
 
 
