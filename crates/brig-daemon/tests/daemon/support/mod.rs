@@ -6,6 +6,7 @@ use brig_api::pb;
 use brig_api::pb::execution_service_client::ExecutionServiceClient;
 use brig_api::pb::file_service_client::FileServiceClient;
 use brig_api::pb::job_event::Body;
+use brig_core::store::JobKeeper;
 use brig_daemon::config::ListenAddress;
 use brig_daemon::{Config, ExitCode, HostCheck, Listeners, Parts, ServeError, Shutdown};
 use brig_store::SqliteStore;
@@ -23,6 +24,7 @@ pub(crate) struct Daemon {
     pub(crate) backend: Fake,
     pub(crate) shutdown: Shutdown,
     pub(crate) data: Arc<TempDir>,
+    store: Arc<SqliteStore>,
     task: Option<JoinHandle<Result<ExitCode, ServeError>>>,
     channel: Channel,
     /// Its own, so that it can be stopped as a crash would: in the middle of everything.
@@ -71,6 +73,7 @@ impl Daemon {
         let store = Arc::new(store.await.unwrap().unwrap());
         let serving = {
             let (backend, shutdown) = (backend.clone(), shutdown.clone());
+            let store = Arc::clone(&store);
             async move {
                 let parts = Parts {
                     store,
@@ -78,7 +81,7 @@ impl Daemon {
                     backend: Arc::new(backend),
                     listeners: Listeners::bind(&config).unwrap(),
                     host_check: HostCheck::Require,
-                    on_ready: Box::new(|| drop(ready.send(()))),
+                    on_ready: Box::new(|| ready.send(()).expect("the test waits")),
                 };
                 brig_daemon::serve(config, parts, shutdown).await
             }
@@ -89,6 +92,7 @@ impl Daemon {
             backend,
             shutdown,
             data,
+            store,
             task: Some(task),
             channel: connect(&socket).await,
             runtime: Some(runtime),
@@ -123,6 +127,17 @@ impl Daemon {
         tokio::task::spawn_blocking(move || runtime.shutdown_timeout(std::time::Duration::from_secs(5)))
             .await
             .unwrap();
+    }
+
+    /// Ends every running job in the store, as another daemon would that takes this one for dead.
+    pub(crate) async fn take_over(&self) {
+        let nobody = brig_core::WorkerId::generate();
+        let changed = self
+            .store
+            .recover(nobody, brig_core::Timestamp::now())
+            .await
+            .unwrap();
+        assert!(!changed.is_empty());
     }
 
     pub(crate) async fn submit(&self, spec: pb::JobSpec) -> String {

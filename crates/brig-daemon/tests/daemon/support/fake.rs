@@ -22,10 +22,10 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug)]
 struct Shared {
     gates: Mutex<HashMap<String, CancellationToken>>,
-    cells: AtomicUsize,
+    cells: watch::Sender<usize>,
     most: AtomicUsize,
     runs: AtomicUsize,
-    renewed: AtomicUsize,
+    renewed: watch::Sender<usize>,
     started: mpsc::UnboundedSender<String>,
     open_gate: Mutex<Option<String>>,
     lost: CancellationToken,
@@ -55,10 +55,10 @@ impl Fake {
         Self {
             shared: Arc::new(Shared {
                 gates: Mutex::default(),
-                cells: AtomicUsize::new(0),
+                cells: watch::channel(0).0,
                 most: AtomicUsize::new(0),
                 runs: AtomicUsize::new(0),
-                renewed: AtomicUsize::new(0),
+                renewed: watch::channel(0).0,
                 started: sender,
                 open_gate: Mutex::default(),
                 lost: CancellationToken::new(),
@@ -84,7 +84,7 @@ impl Fake {
 
     /// Cells that exist now.
     pub(crate) fn cells(&self) -> usize {
-        self.shared.cells.load(Ordering::SeqCst)
+        *self.shared.cells.borrow()
     }
 
     /// Most cells that ever existed at once.
@@ -97,9 +97,16 @@ impl Fake {
         self.shared.runs.load(Ordering::SeqCst)
     }
 
-    /// Renewals that reached a cell.
-    pub(crate) fn renewals(&self) -> usize {
-        self.shared.renewed.load(Ordering::SeqCst)
+    /// Waits until so many renewals have reached cells.
+    pub(crate) async fn renewed(&self, times: usize) {
+        let mut renewed = self.shared.renewed.subscribe();
+        renewed.wait_for(|count| *count >= times).await.unwrap();
+    }
+
+    /// Waits until no cell is left.
+    pub(crate) async fn no_cells(&self) {
+        let mut cells = self.shared.cells.subscribe();
+        cells.wait_for(|count| *count == 0).await.unwrap();
     }
 
     /// The keeper goes away.
@@ -141,7 +148,8 @@ impl Backend for Fake {
         if let Some(gate) = held {
             self.shared.gate(&gate).cancelled().await;
         }
-        let cells = self.shared.cells.fetch_add(1, Ordering::SeqCst) + 1;
+        self.shared.cells.send_modify(|count| *count += 1);
+        let cells = *self.shared.cells.borrow();
         self.shared.most.fetch_max(cells, Ordering::SeqCst);
         Ok(Box::new(Cell {
             shared: Arc::clone(&self.shared),
@@ -171,7 +179,7 @@ impl CellControl for Control {
     }
 
     fn renew(&self, _lease: Duration) {
-        self.shared.renewed.fetch_add(1, Ordering::SeqCst);
+        self.shared.renewed.send_modify(|count| *count += 1);
     }
 }
 
@@ -184,7 +192,7 @@ struct Cell {
 
 impl Drop for Cell {
     fn drop(&mut self) {
-        self.shared.cells.fetch_sub(1, Ordering::SeqCst);
+        self.shared.cells.send_modify(|count| *count -= 1);
     }
 }
 
@@ -208,7 +216,10 @@ impl Cell {
         let stdin = content(execution.stdin);
         let code = String::from_utf8(code).unwrap();
         let first = code.lines().next().unwrap_or_default();
-        drop(self.shared.started.send(first.to_owned()));
+        self.shared
+            .started
+            .send(first.to_owned())
+            .expect("the test holds the other end");
         let mut killed = self.control.killed.subscribe();
         for line in code.lines() {
             let (step, rest) = line.split_once(' ').unwrap_or((line, ""));

@@ -1,0 +1,14 @@
+//! The daemon as its callers see it: through a unix socket, with the real store and a scripted backend.
+
+#[cfg(test)]
+mod execute;
+#[cfg(test)]
+mod files;
+#[cfg(test)]
+mod lease;
+#[cfg(test)]
+mod lifetime;
+#[cfg(test)]
+mod support;
+#[cfg(test)]
+mod watching;
