@@ -5,6 +5,7 @@ use crate::connect::{Place, is_root};
 use crate::exit_code::Exit;
 use crate::keeper_config::{self, Prewarm};
 use crate::parts;
+use crate::process::name_process;
 use crate::remote::Remote;
 use crate::terminal::say;
 use anyhow::Context;
@@ -173,6 +174,7 @@ fn keep(settings: OsString) -> anyhow::Result<()> {
     let mut config: KeeperConfig =
         serde_json::from_str(&settings).context("the keeper's settings cannot be read")?;
     config.init_image = crate::jail_init::JAIL_INIT.into();
+    name_process(c"brig-keeper");
     let socket = take_inherited_socket().context("a keeper is started by brig itself")?;
     keeper::run(&config, socket, None)?;
     Ok(())

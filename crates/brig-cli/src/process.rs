@@ -1,5 +1,7 @@
-//! The only place in which this program starts others: baselines and the private daemon of `bench`.
+//! Processes: the only place in which this program starts others, which are the baselines and the private daemon of
+//! `bench`.
 
+use std::ffi::CStr;
 use std::io;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -19,6 +21,12 @@ pub(crate) fn spawn_self(args: &[&str], directory: &Path) -> io::Result<Child> {
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
+}
+
+/// The name of this process in `ps` and `top`.
+pub(crate) fn name_process(name: &CStr) {
+    // Only for people who look: it works just as well without.
+    drop(nix::sys::prctl::set_name(name));
 }
 
 fn command(program: &Path) -> Command {

@@ -3,6 +3,7 @@
 
 use crate::client::{KeeperLink, keeper_socketpair};
 use crate::sys::parent as sys;
+use nix::sys::signal::SigSet;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use std::ffi::{CStr, OsStr};
@@ -36,7 +37,7 @@ pub(crate) fn spawn_with_socket<A: AsRef<OsStr>>(
 ) -> io::Result<Child> {
     #[expect(clippy::disallowed_methods, reason = "the one place where Brig starts its own processes")]
     let mut command = Command::new(program);
-    command.args(args).stdin(Stdio::from(socket)).process_group(0).spawn()
+    command.args(args).arg0("brig").stdin(Stdio::from(socket)).process_group(0).spawn()
 }
 
 /// The socket that [`spawn_with_socket`] left on standard input; standard input is `/dev/null` afterwards.
@@ -44,6 +45,8 @@ pub fn take_inherited_socket() -> io::Result<OwnedFd> {
     let socket = io::stdin().as_fd().try_clone_to_owned()?;
     let null = File::open("/dev/null")?;
     nix::unistd::dup2_stdin(&null)?;
+    // The keeper starts the daemon with its own signals blocked, and a mask is inherited.
+    SigSet::empty().thread_set_mask()?;
     Ok(socket)
 }
 

@@ -4,10 +4,12 @@
 use crate::connect::{default_data, default_socket};
 use crate::keeper_config::{self, Prewarm};
 use crate::parts::{self, Brought, PartsError};
+use crate::process::name_process;
 use crate::terminal::say;
 use brig_daemon::config::ListenAddress;
 use brig_daemon::{Config, ConfigError, ExitCode as DaemonExit, Listeners, ServeError, Shutdown, telemetry};
 use brig_jail::client::KeeperLink;
+use brig_jail::confine::{DaemonConfinement, confine_daemon};
 use brig_jail::keeper::{self, ExitReason, KeeperError};
 use brig_jail::remedy::HostSigns;
 use std::ffi::OsString;
@@ -99,6 +101,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     if let Err(error) = make_data_directory(&config) {
         return refuse(&error, DaemonExit::StoreUnusable);
     }
+    name_process(c"brig-keeper");
     let keeper_config = keeper_config::of(&config, Prewarm::defaults(&config));
     let words = std::env::args_os().skip(2);
     let daemon_args: Vec<OsString> = std::iter::once("__daemon".into()).chain(words).collect();
@@ -140,12 +143,13 @@ fn daemon(args: &Args) -> Result<DaemonExit, (String, DaemonExit)> {
         .config()
         .map_err(|error| (chain(&error), DaemonExit::BadConfig))?;
     telemetry::init(config.log);
+    name_process(c"brig-daemon");
     let internal = |error: &dyn std::error::Error| (chain(error), DaemonExit::Internal);
     let link = KeeperLink::inherited().map_err(|error| internal(&error))?;
     let signs = HostSigns::gather();
     let listeners = Listeners::bind(&config).map_err(|error| (chain(&error), DaemonExit::from(&error)))?;
     let ready = ready_line(&config, &listeners);
-    // CONFINE-HERE
+    confine_daemon(&confinement(&config)).map_err(|error| internal(&error))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -169,6 +173,22 @@ fn daemon(args: &Args) -> Result<DaemonExit, (String, DaemonExit)> {
         let served = brig_daemon::serve(config, parts, shutdown).await;
         served.map_err(|error| (chain(&error), DaemonExit::from(&error)))
     })
+}
+
+/// The data, and the directories of the sockets, whose names go away with the daemon.
+fn confinement(config: &Config) -> DaemonConfinement {
+    let sockets = config.listen.iter().filter_map(|address| match address {
+        ListenAddress::Unix(path) => path.parent().filter(|parent| !parent.as_os_str().is_empty()),
+        ListenAddress::Tcp(_) => None,
+    });
+    let writable = std::iter::once(config.data.as_path())
+        .chain(sockets)
+        .map(Path::to_owned)
+        .collect();
+    DaemonConfinement {
+        writable,
+        readable: Vec::new(),
+    }
 }
 
 /// What a person looks for: that it works, and where.
