@@ -47,7 +47,7 @@ impl Keeper<'_> {
             Some((image, level, limits)) if self.config.spares == 0 => {
                 let limits = limits.clamped_to(&self.config.ceilings);
                 // What is wrong with it is told to the request that asks for the same.
-                drop(self.build(Purpose::Spare, (image, level, limits)));
+                self.build(Purpose::Spare, (image, level, limits)).ok();
             }
             Some(_) | None => self.refill_spares(),
         }
