@@ -93,7 +93,7 @@ const NEVER: &str =
     setdomainname setuid setgid setresuid setresgid setgroups capset seccomp open_by_handle_at
     name_to_handle_at quotactl syslog personality kcmp pidfd_getfd memfd_secret process_madvise
     move_pages migrate_pages fanotify_init lookup_dcookie vhangup shmget semget msgget mq_open
-    ioprio_set sync syncfs statmount listmount";
+    ioprio_set statmount listmount";
 
 #[test]
 fn no_call_is_known_to_be_dangerous_and_allowed() {

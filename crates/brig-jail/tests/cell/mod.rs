@@ -92,6 +92,10 @@ pub(crate) fn plan() -> JailPlan {
             target: "/etc/passwd".into(),
             content: "agent:x:10001:10001::/workspace:/bin/sh\n".to_owned(),
         },
+        ImageEntry::File {
+            target: "/etc/hosts".into(),
+            content: "127.0.0.1 localhost cell\n::1 localhost cell\n".to_owned(),
+        },
         device("/dev/null"),
         device("/dev/zero"),
         device("/dev/full"),
