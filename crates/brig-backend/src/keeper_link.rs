@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, oneshot};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, error, info_span, warn};
 
@@ -66,10 +66,11 @@ pub enum KeeperRefusal {
 }
 
 
-/// A handle on the keeper. Clones share it.
+/// A handle on the keeper. Clones share it; when the last one is dropped the link is closed and the keeper ends.
 #[derive(Debug, Clone)]
 pub struct Keeper {
     shared: Arc<Shared>,
+    _open: Arc<DropGuard>,
 }
 
 #[derive(Debug)]
@@ -80,6 +81,8 @@ struct Shared {
     outbox: Notify,
     next_request: AtomicU64,
     lost: CancellationToken,
+    /// No handle is left.
+    closed: CancellationToken,
 }
 
 #[derive(Debug, Default)]
@@ -109,10 +112,16 @@ impl Keeper {
     /// # Errors
     /// The socket cannot be registered with the runtime.
     pub fn start(link: KeeperLink, tasks: &TaskTracker) -> Result<Keeper, BackendError> {
+        #[expect(
+            deprecated,
+            reason = "what replaces it is unsafe code; the link keeps one descriptor as long as it lives"
+        )]
         let link = AsyncFd::new(link)
             .map_err(|source| BackendError::Io { act: "watch the keeper's socket", source })?;
+        let closed = CancellationToken::new();
         let shared = Arc::new(Shared {
             link,
+            closed: closed.clone(),
             state: Mutex::default(),
             outbox: Notify::new(),
             next_request: AtomicU64::new(1),
@@ -120,7 +129,7 @@ impl Keeper {
         });
         tasks.spawn(read_replies(Arc::clone(&shared)).instrument(info_span!("keeper_replies")));
         tasks.spawn(flush_outbox(Arc::clone(&shared)).instrument(info_span!("keeper_outbox")));
-        Ok(Keeper { shared })
+        Ok(Keeper { shared, _open: Arc::new(closed.drop_guard()) })
     }
 
     /// Waits until the keeper is gone. A daemon cannot go on then.
@@ -308,7 +317,11 @@ impl Shared {
 
 async fn read_replies(shared: Arc<Shared>) {
     loop {
-        let mut ready = match shared.link.readable().await {
+        let ready = tokio::select! {
+            () = shared.closed.cancelled() => return,
+            ready = shared.link.readable() => ready,
+        };
+        let mut ready = match ready {
             Ok(ready) => ready,
             Err(error) => return shared.lose(&error.to_string()),
         };
@@ -327,6 +340,7 @@ async fn flush_outbox(shared: Arc<Shared>) {
     loop {
         tokio::select! {
             () = shared.lost.cancelled() => return,
+            () = shared.closed.cancelled() => return,
             () = shared.outbox.notified() => {}
         }
         if let Err(error) = flush(&shared).await {
@@ -375,6 +389,21 @@ mod tests {
         keeper.lost().await;
         let again = keeper.open(ImageDigest::HOST, Level::Strict, Network::None, limits()).await;
         assert_eq!(again.unwrap_err(), KeeperRefusal::Lost);
+    }
+
+    #[tokio::test]
+    async fn the_link_is_closed_with_the_last_handle() {
+        let (keeper_end, daemon_end) = keeper_socketpair().unwrap();
+        let keeper = Keeper::start(KeeperLink::new(daemon_end), &TaskTracker::new()).unwrap();
+        let clone = keeper.clone();
+        drop(keeper);
+        clone.post(Request::Drain);
+        drop(clone);
+        let socket = std::os::unix::net::UnixStream::from(keeper_end);
+        let mut socket = tokio::net::UnixStream::from_std(socket).unwrap();
+        let mut bytes = [0; 1_024];
+        assert!(tokio::io::AsyncReadExt::read(&mut socket, &mut bytes).await.unwrap() > 0);
+        assert_eq!(tokio::io::AsyncReadExt::read(&mut socket, &mut bytes).await.unwrap(), 0);
     }
 
     #[tokio::test]

@@ -36,7 +36,7 @@ use tracing::{debug, warn};
 const END_SLACK: Duration = Duration::from_secs(30);
 
 /// The documented environment of every program; a job's own entries come on top.
-pub const BASE_ENV: [(&str, &str); 5] = [
+pub(super) const BASE_ENV: [(&str, &str); 5] = [
     ("HOME", "/workspace"),
     ("LANG", "C.UTF-8"),
     ("LOGNAME", "agent"),
@@ -44,7 +44,7 @@ pub const BASE_ENV: [(&str, &str); 5] = [
     ("USER", "agent"),
 ];
 /// Where programs start.
-pub const WORKSPACE: &str = "/workspace";
+pub(super) const WORKSPACE: &str = "/workspace";
 
 /// A cell of the jail.
 #[derive(Debug)]
