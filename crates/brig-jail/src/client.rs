@@ -85,7 +85,10 @@ impl KeeperLink {
         if length == 0 {
             return Err(LinkError::Closed);
         }
-        let reply = record.get(..length).and_then(Reply::decode).ok_or(LinkError::Malformed)?;
+        let reply = record
+            .get(..length)
+            .and_then(Reply::decode)
+            .ok_or(LinkError::Malformed)?;
         Ok(Some((reply, descriptors)))
     }
 

@@ -14,8 +14,8 @@ use crate::protocol::LayerState;
 use crate::sys::child::{FilterKind, install_filter, landlock_abi};
 use crate::sys::parent as sys;
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
-    RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset,
+    RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
 use nix::errno::Errno;
 use std::path::{Path, PathBuf};
@@ -89,7 +89,10 @@ pub enum ConfineError {
 }
 
 fn step(act: &'static str) -> impl Fn(Errno) -> ConfineError {
-    move |errno| ConfineError::Step { act, source: errno.into() }
+    move |errno| ConfineError::Step {
+        act,
+        source: errno.into(),
+    }
 }
 
 /// Confines this process for good. Listeners, the store's directory and the keeper's link are open or named before.
@@ -104,7 +107,11 @@ pub fn confine_daemon(confinement: &DaemonConfinement) -> Result<Confined, Confi
     nix::sys::prctl::set_dumpable(false).map_err(step("become undumpable"))?;
     let (landlock, landlock_abi) = restrict_files(confinement)?;
     let allowed_calls = restrict_calls()?;
-    Ok(Confined { landlock, landlock_abi, allowed_calls })
+    Ok(Confined {
+        landlock,
+        landlock_abi,
+        allowed_calls,
+    })
 }
 
 /// A kernel without Landlock leaves the layer out: the daemon has no power to lose there, and the cells' own
@@ -125,10 +132,19 @@ fn restrict_files(confinement: &DaemonConfinement) -> Result<(LayerState, u8), C
     for path in &confinement.readable {
         ruleset = grant(ruleset, path, read, Missing::IsAnError)?;
     }
-    for path in SYSTEM_FILES.iter().map(PathBuf::from).chain(std::env::current_exe().ok()) {
+    for path in SYSTEM_FILES
+        .iter()
+        .map(PathBuf::from)
+        .chain(std::env::current_exe().ok())
+    {
         ruleset = grant(ruleset, &path, read, Missing::IsFine)?;
     }
-    ruleset = grant(ruleset, Path::new("/dev/null"), read | AccessFs::WriteFile, Missing::IsFine)?;
+    ruleset = grant(
+        ruleset,
+        Path::new("/dev/null"),
+        read | AccessFs::WriteFile,
+        Missing::IsFine,
+    )?;
     let status = ruleset.restrict_self().map_err(ConfineError::Landlock)?;
     let state = match status.ruleset {
         RulesetStatus::FullyEnforced => LayerState::Active,
@@ -170,10 +186,19 @@ fn grant(
     let opened = match (PathFd::new(path), missing) {
         (Ok(opened), _) => opened,
         (Err(_absent), Missing::IsFine) => return Ok(ruleset),
-        (Err(source), Missing::IsAnError) => return Err(ConfineError::Path { path: path.to_owned(), source }),
+        (Err(source), Missing::IsAnError) => {
+            return Err(ConfineError::Path {
+                path: path.to_owned(),
+                source,
+            });
+        }
     };
     // Rights of directories mean nothing for a file, and a hard requirement would refuse to grant them.
-    let access = if path.is_dir() { access } else { access & AccessFs::from_file(ABI::from(ABI_KNOWN)) };
+    let access = if path.is_dir() {
+        access
+    } else {
+        access & AccessFs::from_file(ABI::from(ABI_KNOWN))
+    };
     let rule = PathBeneath::new(opened, access).set_compatibility(CompatLevel::BestEffort);
     ruleset.add_rule(rule).map_err(ConfineError::Landlock)
 }
@@ -184,7 +209,9 @@ fn grant(
 fn restrict_calls() -> Result<usize, ConfineError> {
     let list = calls::compile(Architecture::HERE, std::process::id()).map_err(ConfineError::Filter)?;
     let install = |program: &[crate::plan::FilterInstruction]| {
-        install_filter(program, FilterKind::Plain).map(drop).map_err(step("install a seccomp filter"))
+        install_filter(program, FilterKind::Plain)
+            .map(drop)
+            .map_err(step("install a seccomp filter"))
     };
     install(&foreign_abi(Architecture::HERE))?;
     install(&list.no_clone3)?;

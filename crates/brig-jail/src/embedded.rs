@@ -3,9 +3,9 @@
 
 use crate::client::{KeeperLink, keeper_socketpair};
 use crate::sys::parent as sys;
-use nix::sys::signal::SigSet;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::signal::SigSet;
 use std::ffi::{CStr, OsStr};
 use std::fs::File;
 use std::io::{self, Seek, Write};
@@ -35,9 +35,17 @@ pub(crate) fn spawn_with_socket<A: AsRef<OsStr>>(
     args: impl IntoIterator<Item = A>,
     socket: OwnedFd,
 ) -> io::Result<Child> {
-    #[expect(clippy::disallowed_methods, reason = "the one place where Brig starts its own processes")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place where Brig starts its own processes"
+    )]
     let mut command = Command::new(program);
-    command.args(args).arg0("brig").stdin(Stdio::from(socket)).process_group(0).spawn()
+    command
+        .args(args)
+        .arg0("brig")
+        .stdin(Stdio::from(socket))
+        .process_group(0)
+        .spawn()
 }
 
 /// The socket that [`spawn_with_socket`] left on standard input; standard input is `/dev/null` afterwards.
@@ -57,7 +65,10 @@ pub fn seal_init(image: &[u8]) -> io::Result<OwnedFd> {
 
 /// The same for data.
 pub(crate) fn seal_data(name: &CStr, data: &[u8]) -> io::Result<OwnedFd> {
-    seal(memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?, data)
+    seal(
+        memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?,
+        data,
+    )
 }
 
 fn seal(memfd: OwnedFd, content: &[u8]) -> io::Result<OwnedFd> {
@@ -66,7 +77,8 @@ fn seal(memfd: OwnedFd, content: &[u8]) -> io::Result<OwnedFd> {
     // Readers of a descriptor that is passed on share its position.
     file.rewind()?;
     let memfd = OwnedFd::from(file);
-    let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SEAL;
+    let seals =
+        SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SEAL;
     fcntl(&memfd, FcntlArg::F_ADD_SEALS(seals))?;
     Ok(memfd)
 }
@@ -76,7 +88,15 @@ pub(crate) fn run_quietly<A: AsRef<OsStr>>(
     program: &Path,
     args: impl IntoIterator<Item = A>,
 ) -> io::Result<ExitStatus> {
-    #[expect(clippy::disallowed_methods, reason = "newuidmap and newgidmap, before any cell exists")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "newuidmap and newgidmap, before any cell exists"
+    )]
     let mut command = Command::new(program);
-    command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()
+    command
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
 }

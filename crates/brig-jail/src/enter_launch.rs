@@ -59,7 +59,13 @@ fn enter(place: &EnterPlace<'_>, socket: &OwnedFd) -> Errno {
 }
 
 fn prepare(place: &EnterPlace<'_>, socket: &OwnedFd) -> nix::Result<()> {
-    let kept = [socket.as_fd(), place.workspace, place.init, place.outer, place.user_namespace];
+    let kept = [
+        socket.as_fd(),
+        place.workspace,
+        place.init,
+        place.outer,
+        place.user_namespace,
+    ];
     leave_keeper(kept, LastFd(USER_FD))?;
     // Both stay with the program that is executed: 3 and the workspace. The others end with exec.
     for inner in ENTER_WORKSPACE_FD + 1..=USER_FD {

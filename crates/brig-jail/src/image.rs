@@ -8,7 +8,16 @@ use std::path::{Component, Path, PathBuf};
 pub(crate) const HOST_NAME: &str = "cell";
 
 /// Top-level places of programs and libraries: directories on some hosts, links into `/usr` on others.
-const SYSTEM: [&str; 8] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store"];
+const SYSTEM: [&str; 8] = [
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/nix/store",
+];
 
 /// What programs look up in `/etc` and that is the same on every host of a kind. No host name, no user, no
 /// resolver, no key: `/etc/ssl/private` for one stays outside.
@@ -39,12 +48,18 @@ const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 /// The entries of the host image, in mount order. Places that this host does not have are left out.
 #[must_use]
 pub(crate) fn plan_host_image(image: &HostImage) -> Vec<ImageEntry> {
-    let mut entries: Vec<ImageEntry> = SYSTEM.iter().filter_map(|path| plan_system(Path::new(path))).collect();
+    let mut entries: Vec<ImageEntry> = SYSTEM
+        .iter()
+        .filter_map(|path| plan_system(Path::new(path)))
+        .collect();
     entries.extend(plan_configuration(Path::new("/etc")));
     entries.extend(identity_files());
     entries.extend(DEVICES.iter().map(|name| {
         let path = Path::new("/dev").join(name);
-        ImageEntry::Device { source: path.clone(), target: path }
+        ImageEntry::Device {
+            source: path.clone(),
+            target: path,
+        }
     }));
     entries.extend(plan_extra(image));
     entries
@@ -55,7 +70,10 @@ fn plan_system(path: &Path) -> Option<ImageEntry> {
     let kind = std::fs::symlink_metadata(path).ok()?.file_type();
     if kind.is_symlink() {
         let points_to = std::fs::read_link(path).ok()?;
-        return Some(ImageEntry::Symlink { link: path.to_owned(), points_to });
+        return Some(ImageEntry::Symlink {
+            link: path.to_owned(),
+            points_to,
+        });
     }
     kind.is_dir().then(|| bind(path))
 }
@@ -65,7 +83,10 @@ fn plan_configuration(etc: &Path) -> Vec<ImageEntry> {
     // Debian keeps a directory per version of an interpreter.
     let versioned = names_in(etc).filter(|name| name.starts_with("python3") || name.starts_with("java-"));
     let places = fixed.chain(versioned.map(|name| etc.join(name)));
-    places.filter(|path| path.exists()).map(|path| bind(&path)).collect()
+    places
+        .filter(|path| path.exists())
+        .map(|path| bind(&path))
+        .collect()
 }
 
 fn names_in(directory: &Path) -> impl Iterator<Item = String> {
@@ -74,7 +95,10 @@ fn names_in(directory: &Path) -> impl Iterator<Item = String> {
 }
 
 fn bind(path: &Path) -> ImageEntry {
-    ImageEntry::ReadOnlyBind { source: path.to_owned(), target: path.to_owned() }
+    ImageEntry::ReadOnlyBind {
+        source: path.to_owned(),
+        target: path.to_owned(),
+    }
 }
 
 /// Files that name users and hosts: written anew, the same in every cell.
@@ -86,7 +110,10 @@ fn identity_files() -> Vec<ImageEntry> {
     );
     let group = format!("root:x:0:\ntty:x:5:\nagent:x:{AGENT_ID}:\nnogroup:x:65534:\n");
     let hosts = format!("127.0.0.1 localhost {HOST_NAME}\n::1 localhost ip6-localhost\n");
-    let file = |name: &str, content: String| ImageEntry::File { target: Path::new("/etc").join(name), content };
+    let file = |name: &str, content: String| ImageEntry::File {
+        target: Path::new("/etc").join(name),
+        content,
+    };
     vec![
         file("passwd", passwd),
         file("group", group),
@@ -95,7 +122,10 @@ fn identity_files() -> Vec<ImageEntry> {
         // Loopback only: a look-up fails at once instead of waiting for a server that cannot be reached.
         file("resolv.conf", String::new()),
         file("host.conf", "multi on\n".to_owned()),
-        file("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\nservices: files\n".to_owned()),
+        file(
+            "nsswitch.conf",
+            "passwd: files\ngroup: files\nhosts: files dns\nservices: files\n".to_owned(),
+        ),
         file("timezone", "Etc/UTC\n".to_owned()),
     ]
 }
@@ -118,12 +148,18 @@ fn plan_extra(image: &HostImage) -> Vec<ImageEntry> {
 fn interpreter_prefixes(python: &Path) -> Vec<PathBuf> {
     let prefix = |path: &Path| {
         let bin = path.parent()?;
-        (bin.file_name()? == "bin").then(|| bin.parent().map(Path::to_owned)).flatten()
+        (bin.file_name()? == "bin")
+            .then(|| bin.parent().map(Path::to_owned))
+            .flatten()
     };
     let real = std::fs::canonicalize(python).ok();
     let prefixes = [prefix(python), real.as_deref().and_then(prefix)];
     // A whole root or home as a prefix would show everything in it.
-    prefixes.into_iter().flatten().filter(|prefix| prefix.components().count() > 2).collect()
+    prefixes
+        .into_iter()
+        .flatten()
+        .filter(|prefix| prefix.components().count() > 2)
+        .collect()
 }
 
 fn in_system(path: &Path) -> bool {
@@ -136,7 +172,9 @@ fn is_plain(path: &Path) -> bool {
     let own = ["/proc", "/dev", "/tmp", "/workspace", "/sys", "/etc"];
     path.is_absolute()
         && path.components().count() > 1
-        && !path.components().any(|component| component == Component::ParentDir)
+        && !path
+            .components()
+            .any(|component| component == Component::ParentDir)
         && !own.iter().any(|place| path.starts_with(place))
 }
 
@@ -146,7 +184,10 @@ mod tests {
 
     fn host(read_only: &[&str]) -> HostImage {
         let read_only = read_only.iter().map(PathBuf::from).collect();
-        HostImage { python: PathBuf::from("/usr/bin/python3"), read_only }
+        HostImage {
+            python: PathBuf::from("/usr/bin/python3"),
+            read_only,
+        }
     }
 
     fn targets(entries: &[ImageEntry]) -> Vec<&Path> {
@@ -165,7 +206,17 @@ mod tests {
     #[test]
     fn the_image_shows_no_home_no_secret_and_no_host_file() {
         let entries = plan_host_image(&host(&[]));
-        for hidden in ["/home", "/root", "/etc/shadow", "/etc", "/etc/ssl", "/var", "/run", "/sys", "/proc"] {
+        for hidden in [
+            "/home",
+            "/root",
+            "/etc/shadow",
+            "/etc",
+            "/etc/ssl",
+            "/var",
+            "/run",
+            "/sys",
+            "/proc",
+        ] {
             assert!(!targets(&entries).contains(&Path::new(hidden)), "{hidden}");
         }
         assert!(targets(&entries).contains(&Path::new("/usr")));
@@ -174,9 +225,11 @@ mod tests {
     #[test]
     fn users_and_hosts_are_written_anew() {
         let entries = plan_host_image(&host(&[]));
-        let passwd = entries.iter().find_map(|entry| match entry {
-            ImageEntry::File { target, content } if target == Path::new("/etc/passwd") => Some(content),
-            _other => None,
+        let passwd = entries.iter().find_map(|entry| {
+            let ImageEntry::File { target, content } = entry else {
+                return None;
+            };
+            (target == Path::new("/etc/passwd")).then_some(content)
         });
         assert!(passwd.is_some_and(|content| content.contains("agent:x:10001:10001:")));
     }
@@ -186,14 +239,26 @@ mod tests {
         let place = tempfile::tempdir_in("/var/tmp").unwrap();
         let inner = place.path().join("lib");
         std::fs::create_dir(&inner).unwrap();
-        let paths = [place.path().to_str().unwrap(), inner.to_str().unwrap(), "/usr/lib", "relative", "/"];
+        let paths = [
+            place.path().to_str().unwrap(),
+            inner.to_str().unwrap(),
+            "/usr/lib",
+            "relative",
+            "/",
+        ];
         let entries = plan_extra(&host(&paths));
         assert_eq!(entries, vec![bind(place.path())]);
     }
 
     #[test]
     fn a_virtual_environment_brings_its_prefix_but_never_a_whole_top_level_directory() {
-        assert_eq!(interpreter_prefixes(Path::new("/srv/venvs/one/bin/python3")), [PathBuf::from("/srv/venvs/one")]);
-        assert_eq!(interpreter_prefixes(Path::new("/home/bin/python3")), Vec::<PathBuf>::new());
+        assert_eq!(
+            interpreter_prefixes(Path::new("/srv/venvs/one/bin/python3")),
+            [PathBuf::from("/srv/venvs/one")]
+        );
+        assert_eq!(
+            interpreter_prefixes(Path::new("/home/bin/python3")),
+            Vec::<PathBuf>::new()
+        );
     }
 }

@@ -138,7 +138,11 @@ pub(crate) fn launch(template: &Template<'_>) -> nix::Result<Launch> {
     let (control, init_end) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
     let (report, helper_end) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
     match sys::fork_single_threaded()? {
-        ForkResult::Parent { child } => Ok(Launch { helper: child, report, control }),
+        ForkResult::Parent { child } => Ok(Launch {
+            helper: child,
+            report,
+            control,
+        }),
         ForkResult::Child => {
             let outcome = Helper::begin(template, &init_end, &helper_end).and_then(Helper::run);
             let code = match outcome {
@@ -215,7 +219,16 @@ fn fixed(number: RawFd) -> BorrowedFd<'static> {
 }
 
 fn failed(stage: Stage, item: u16) -> impl Fn(Errno) -> (BorrowedFd<'static>, SetupFailure) {
-    move |errno| (fixed(REPORT_FD), SetupFailure { stage, item, errno: errno as i32 })
+    move |errno| {
+        (
+            fixed(REPORT_FD),
+            SetupFailure {
+                stage,
+                item,
+                errno: errno as i32,
+            },
+        )
+    }
 }
 
 impl<'a> Helper<'a> {
@@ -259,11 +272,21 @@ impl<'a> Helper<'a> {
 
     /// Makes and enters the cell's groups; returns the way into the `init` groups.
     fn enter_groups(&self) -> HelperResult<Vec<File>> {
-        let Some(groups) = self.template.groups else { return Ok(Vec::new()) };
-        groups.create().map_err(failed(Stage::Cgroup, item::CGROUP_CREATE))?;
-        groups.limit(self.template.limits).map_err(failed(Stage::Cgroup, item::CGROUP_LIMIT))?;
-        let init = groups.open_init().map_err(failed(Stage::Cgroup, item::CGROUP_OPEN_INIT))?;
-        groups.enter().map_err(failed(Stage::Cgroup, item::CGROUP_ENTER))?;
+        let Some(groups) = self.template.groups else {
+            return Ok(Vec::new());
+        };
+        groups
+            .create()
+            .map_err(failed(Stage::Cgroup, item::CGROUP_CREATE))?;
+        groups
+            .limit(self.template.limits)
+            .map_err(failed(Stage::Cgroup, item::CGROUP_LIMIT))?;
+        let init = groups
+            .open_init()
+            .map_err(failed(Stage::Cgroup, item::CGROUP_OPEN_INIT))?;
+        groups
+            .enter()
+            .map_err(failed(Stage::Cgroup, item::CGROUP_ENTER))?;
         Ok(init)
     }
 
@@ -271,15 +294,16 @@ impl<'a> Helper<'a> {
         let line = format!("{AGENT_ID} {} 1", self.template.slot);
         for (file, value) in [("setgroups", "deny"), ("uid_map", &line), ("gid_map", &line)] {
             let written = std::fs::write(format!("/proc/{init}/{file}"), value);
-            written
-                .map_err(|error| failed(Stage::IdMap, item::CELL_MAP)(crate::cgroup::errno_of(&error)))?;
+            written.map_err(|error| failed(Stage::IdMap, item::CELL_MAP)(crate::cgroup::errno_of(&error)))?;
         }
         Ok(())
     }
 }
 
 fn tell(report: Report) -> HelperResult<()> {
-    write(fixed(REPORT_FD), &report.encode()).map(drop).map_err(failed(Stage::Clone, item::HELPER))
+    write(fixed(REPORT_FD), &report.encode())
+        .map(drop)
+        .map_err(failed(Stage::Clone, item::HELPER))
 }
 
 /// Waits for the keeper. `false`: it is gone, or gave this cell up.
@@ -331,9 +355,16 @@ mod tests {
 
     #[test]
     fn every_report_survives_its_encoding() {
-        let failure = SetupFailure { stage: Stage::Clone, item: 3, errno: 28 };
+        let failure = SetupFailure {
+            stage: Stage::Clone,
+            item: 3,
+            errno: 28,
+        };
         for report in [
-            Report::Cloned { init: Pid::from_raw(4_000_001), class_raised: true },
+            Report::Cloned {
+                init: Pid::from_raw(4_000_001),
+                class_raised: true,
+            },
             Report::Moved,
             Report::Failed(failure),
         ] {

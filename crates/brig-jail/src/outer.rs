@@ -81,11 +81,19 @@ impl OuterNamespace {
         let ids = match maps {
             Maps::Range(range) => IdSource::claim(range.first + 1, range.count - 1),
             Maps::Subordinate { uids, gids } => IdSource::claim(uids.first, uids.count.min(gids.count)),
-            Maps::Own => {
-                IdSource { host_first: geteuid().as_raw(), slots: 0..1, next: 0, _claim: None }
-            }
+            Maps::Own => IdSource {
+                host_first: geteuid().as_raw(),
+                slots: 0..1,
+                next: 0,
+                _claim: None,
+            },
         };
-        Ok(OuterNamespace { namespace, kind, ids, missing_uid: None })
+        Ok(OuterNamespace {
+            namespace,
+            kind,
+            ids,
+            missing_uid: None,
+        })
     }
 
     pub(crate) fn namespace(&self) -> &OwnedFd {
@@ -105,7 +113,11 @@ impl OuterNamespace {
         }
         for _ in slots.clone() {
             let candidate = self.ids.next;
-            self.ids.next = if candidate + 1 < slots.end { candidate + 1 } else { slots.start };
+            self.ids.next = if candidate + 1 < slots.end {
+                candidate + 1
+            } else {
+                slots.start
+            };
             if !taken(candidate) {
                 return Some(candidate);
             }
@@ -127,11 +139,21 @@ impl IdSource {
         for block in 0..BLOCKS {
             if let Some(claim) = claim_block(host_first, block) {
                 let start = 1 + block * size;
-                return IdSource { host_first, slots: start..start + size, next: start, _claim: Some(claim) };
+                return IdSource {
+                    host_first,
+                    slots: start..start + size,
+                    next: start,
+                    _claim: Some(claim),
+                };
             }
         }
         let start = 1 + std::process::id() % count.max(1);
-        IdSource { host_first, slots: 1..count + 1, next: start, _claim: None }
+        IdSource {
+            host_first,
+            slots: 1..count + 1,
+            next: start,
+            _claim: None,
+        }
     }
 }
 
@@ -145,7 +167,11 @@ fn claim_block(host_first: u32, block: u32) -> Option<OwnedFd> {
 }
 
 fn failure(stage: Stage, item: u16, errno: Errno) -> SetupFailure {
-    SetupFailure { stage, item, errno: errno as i32 }
+    SetupFailure {
+        stage,
+        item,
+        errno: errno as i32,
+    }
 }
 
 /// The configured range, or, for a root that is itself in a user namespace without that range, the upper half
@@ -159,7 +185,11 @@ fn usable_root_range(range: IdRange) -> Result<IdRange, KeeperError> {
         let text = std::fs::read_to_string(file).unwrap_or_default();
         if overlaps(&text, range) {
             let end = u64::from(range.first) + u64::from(range.count);
-            return Err(KeeperError::RangeOverlap { first: range.first, end, file });
+            return Err(KeeperError::RangeOverlap {
+                first: range.first,
+                end,
+                file,
+            });
         }
     }
     Ok(range)
@@ -174,20 +204,35 @@ fn substitute_range(own_map: &str, range: IdRange) -> Option<IdRange> {
             Some((inside, count))
         })
         .collect();
-    let (first, end) = (u64::from(range.first), u64::from(range.first) + u64::from(range.count));
-    if extents.iter().any(|(inside, count)| *inside <= first && end <= inside + count) {
+    let (first, end) = (
+        u64::from(range.first),
+        u64::from(range.first) + u64::from(range.count),
+    );
+    if extents
+        .iter()
+        .any(|(inside, count)| *inside <= first && end <= inside + count)
+    {
         return None;
     }
     let (inside, count) = extents.into_iter().max_by_key(|(_, count)| *count)?;
-    let (first, count) = (u32::try_from(inside + count / 2).ok()?, u32::try_from(count / 2).ok()?);
+    let (first, count) = (
+        u32::try_from(inside + count / 2).ok()?,
+        u32::try_from(count / 2).ok()?,
+    );
     (count > 2 * BLOCKS).then_some(IdRange { first, count })
 }
 
 /// Whether a line `NAME:FIRST:COUNT` of a subordinate id file overlaps with the range.
 fn overlaps(text: &str, range: IdRange) -> bool {
-    let (first, end) = (u64::from(range.first), u64::from(range.first) + u64::from(range.count));
+    let (first, end) = (
+        u64::from(range.first),
+        u64::from(range.first) + u64::from(range.count),
+    );
     entries(text).any(|(_, other)| {
-        let (other_first, other_end) = (u64::from(other.first), u64::from(other.first) + u64::from(other.count));
+        let (other_first, other_end) = (
+            u64::from(other.first),
+            u64::from(other.first) + u64::from(other.count),
+        );
         first < other_end && other_first < end
     })
 }
@@ -196,7 +241,13 @@ fn entries(text: &str) -> impl Iterator<Item = (&str, IdRange)> {
     text.lines().filter_map(|line| {
         let mut fields = line.trim().split(':');
         let (name, first, count) = (fields.next()?, fields.next()?, fields.next()?);
-        Some((name, IdRange { first: first.parse().ok()?, count: count.parse().ok()? }))
+        Some((
+            name,
+            IdRange {
+                first: first.parse().ok()?,
+                count: count.parse().ok()?,
+            },
+        ))
     })
 }
 
@@ -211,11 +262,18 @@ fn subordinate_maps() -> Result<Maps, SetupFailure> {
 
 fn own_range(text: &str) -> Option<IdRange> {
     let uid = geteuid();
-    let name = nix::unistd::User::from_uid(uid).ok().flatten().map(|user| user.name);
+    let name = nix::unistd::User::from_uid(uid)
+        .ok()
+        .flatten()
+        .map(|user| user.name);
     let number = uid.to_string();
-    let (_, range) =
-        entries(text).find(|(owner, range)| (*owner == number || Some(*owner) == name.as_deref()) && range.count > BLOCKS)?;
-    Some(IdRange { first: range.first, count: range.count.min(65_535) })
+    let (_, range) = entries(text).find(|(owner, range)| {
+        (*owner == number || Some(*owner) == name.as_deref()) && range.count > BLOCKS
+    })?;
+    Some(IdRange {
+        first: range.first,
+        count: range.count.min(65_535),
+    })
 }
 
 /// A child makes the namespace and waits in it while we write its maps and open it; then it ends. The
@@ -242,7 +300,9 @@ fn create_namespace(maps: Maps) -> Result<OwnedFd, SetupFailure> {
 
 /// The child: one byte says that the namespace is there, one errno that it is not; the end of the socket ends it.
 fn hold_namespace(socket: &OwnedFd) -> ! {
-    let answer = unshare(CloneFlags::CLONE_NEWUSER).err().map_or(0, |errno| errno as i32);
+    let answer = unshare(CloneFlags::CLONE_NEWUSER)
+        .err()
+        .map_or(0, |errno| errno as i32);
     if write(socket, &answer.to_le_bytes()).is_ok() {
         read(socket, &mut [0]).ok();
     }
@@ -295,7 +355,11 @@ fn map_with(program: &str, child: Pid, own: u32, range: IdRange) -> Result<(), S
     match run_quietly(Path::new(program), args) {
         Ok(status) if status.success() => Ok(()),
         Ok(_failed) => Err(failure(Stage::IdMap, item::MAP_HELPER_FAILED, Errno::EPERM)),
-        Err(error) => Err(failure(Stage::IdMap, item::MAP_HELPER_MISSING, crate::cgroup::errno_of(&error))),
+        Err(error) => Err(failure(
+            Stage::IdMap,
+            item::MAP_HELPER_MISSING,
+            crate::cgroup::errno_of(&error),
+        )),
     }
 }
 
@@ -303,7 +367,10 @@ fn map_with(program: &str, child: Pid, own: u32, range: IdRange) -> Result<(), S
 mod tests {
     use super::*;
 
-    const RANGE: IdRange = IdRange { first: 1_000, count: 100 };
+    const RANGE: IdRange = IdRange {
+        first: 1_000,
+        count: 100,
+    };
 
     #[test]
     fn a_range_that_touches_an_entry_overlaps_and_a_neighbour_does_not() {
@@ -314,14 +381,26 @@ mod tests {
 
     #[test]
     fn root_on_a_host_uses_the_configured_range() {
-        assert_eq!(substitute_range("         0          0 4294967295\n", RANGE), None);
+        assert_eq!(
+            substitute_range("         0          0 4294967295\n", RANGE),
+            None
+        );
     }
 
     #[test]
     fn root_in_a_container_without_the_range_uses_the_upper_half_of_its_own() {
-        let range = IdRange { first: 0x3000_0000, count: 65_536 };
+        let range = IdRange {
+            first: 0x3000_0000,
+            count: 65_536,
+        };
         let substitute = substitute_range("0 1000 1\n1 100000 65536\n", range);
-        assert_eq!(substitute, Some(IdRange { first: 32_769, count: 32_768 }));
+        assert_eq!(
+            substitute,
+            Some(IdRange {
+                first: 32_769,
+                count: 32_768
+            })
+        );
     }
 
     #[test]

@@ -262,6 +262,10 @@ pub enum UidKind {
 
 /// The isolation receipt, as the keeper knows it. The daemon adds words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, each a line of the receipt"
+)]
 pub struct CellReceipt {
     /// The level that was asked for.
     pub level: Level,

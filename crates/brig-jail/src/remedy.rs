@@ -111,7 +111,10 @@ fn for_request(failure: &SetupFailure) -> Option<Remedy> {
             "as many cells exist as the configuration allows",
             "wait until a job ends, or raise the number of concurrent jobs",
         )),
-        item::DRAINING => Some(remedy("the service is shutting down", "try again when it has restarted")),
+        item::DRAINING => Some(remedy(
+            "the service is shutting down",
+            "try again when it has restarted",
+        )),
         _ => None,
     }
 }
@@ -144,7 +147,10 @@ fn for_cgroup(failure: &SetupFailure, signs: &HostSigns) -> Option<Remedy> {
 fn for_clone(failure: &SetupFailure, signs: &HostSigns) -> Option<Remedy> {
     let errno = Errno::from_raw(failure.errno);
     if signs.wsl == Some(1) {
-        return Some(remedy("WSL 1 has no Linux kernel, so no namespaces", "convert the distribution: `wsl --set-version NAME 2`"));
+        return Some(remedy(
+            "WSL 1 has no Linux kernel, so no namespaces",
+            "convert the distribution: `wsl --set-version NAME 2`",
+        ));
     }
     if errno == Errno::ENOSPC || signs.max_user_namespaces == Some(0) {
         return Some(remedy(
@@ -249,13 +255,11 @@ fn for_landlock(signs: &HostSigns) -> Remedy {
 }
 
 fn for_syscalls(failure: &SetupFailure) -> Option<Remedy> {
-    match Errno::from_raw(failure.errno) {
-        Errno::EINVAL | Errno::ENOSYS => Some(remedy(
-            "this kernel has no seccomp filters",
-            "use a kernel with CONFIG_SECCOMP_FILTER; under WSL 1 convert to WSL 2",
-        )),
-        _ => None,
-    }
+    let errno = Errno::from_raw(failure.errno);
+    (errno == Errno::EINVAL || errno == Errno::ENOSYS).then_some(remedy(
+        "this kernel has no seccomp filters",
+        "use a kernel with CONFIG_SECCOMP_FILTER; under WSL 1 convert to WSL 2",
+    ))
 }
 
 #[cfg(test)]
@@ -263,7 +267,11 @@ mod tests {
     use super::*;
 
     fn failure(stage: Stage, item: u16, errno: Errno) -> SetupFailure {
-        SetupFailure { stage, item, errno: errno as i32 }
+        SetupFailure {
+            stage,
+            item,
+            errno: errno as i32,
+        }
     }
 
     fn fix(failure: &SetupFailure, signs: &HostSigns) -> &'static str {
@@ -272,7 +280,10 @@ mod tests {
 
     #[test]
     fn stock_ubuntu_24_04_is_told_the_sysctl() {
-        let signs = HostSigns { apparmor_restricts: true, ..HostSigns::default() };
+        let signs = HostSigns {
+            apparmor_restricts: true,
+            ..HostSigns::default()
+        };
         for stage in [Stage::Clone, Stage::Mount, Stage::Namespace] {
             let failure = failure(stage, 0, Errno::EPERM);
             assert!(fix(&failure, &signs).contains("kernel.apparmor_restrict_unprivileged_userns=0"));
@@ -281,23 +292,50 @@ mod tests {
 
     #[test]
     fn a_masked_proc_is_told_the_line_of_the_container() {
-        let signs = HostSigns { container: true, proc_masked: true, ..HostSigns::default() };
+        let signs = HostSigns {
+            container: true,
+            proc_masked: true,
+            ..HostSigns::default()
+        };
         let words = fix(&failure(Stage::Mount, 9, Errno::EPERM), &signs);
         assert!(words.contains("systempaths=unconfined") && words.contains("procMount: Unmasked"));
     }
 
     #[test]
     fn no_user_namespaces_at_all_names_the_limit() {
-        let signs = HostSigns { max_user_namespaces: Some(0), ..HostSigns::default() };
-        assert!(fix(&failure(Stage::Clone, item::OUTER_NAMESPACE, Errno::EPERM), &signs).contains("user.max_user_namespaces"));
-        let signs = HostSigns { unprivileged_clone: Some(0), ..HostSigns::default() };
-        assert!(fix(&failure(Stage::Clone, item::OUTER_NAMESPACE, Errno::EPERM), &signs).contains("unprivileged_userns_clone"));
+        let signs = HostSigns {
+            max_user_namespaces: Some(0),
+            ..HostSigns::default()
+        };
+        assert!(
+            fix(
+                &failure(Stage::Clone, item::OUTER_NAMESPACE, Errno::EPERM),
+                &signs
+            )
+            .contains("user.max_user_namespaces")
+        );
+        let signs = HostSigns {
+            unprivileged_clone: Some(0),
+            ..HostSigns::default()
+        };
+        assert!(
+            fix(
+                &failure(Stage::Clone, item::OUTER_NAMESPACE, Errno::EPERM),
+                &signs
+            )
+            .contains("unprivileged_userns_clone")
+        );
     }
 
     #[test]
     fn a_container_that_refuses_clone_is_told_about_its_profile() {
-        let signs = HostSigns { container: true, ..HostSigns::default() };
-        assert!(fix(&failure(Stage::Clone, item::CLONE, Errno::EPERM), &signs).contains("seccomp=unconfined"));
+        let signs = HostSigns {
+            container: true,
+            ..HostSigns::default()
+        };
+        assert!(
+            fix(&failure(Stage::Clone, item::CLONE, Errno::EPERM), &signs).contains("seccomp=unconfined")
+        );
     }
 
     #[test]
@@ -306,18 +344,26 @@ mod tests {
         let errno = Errno::ENOENT;
         assert!(fix(&failure(Stage::IdMap, item::MAP_HELPER_MISSING, errno), &signs).contains("uidmap"));
         assert!(fix(&failure(Stage::IdMap, item::NO_SUBORDINATE_RANGE, errno), &signs).contains("usermod"));
-        assert!(fix(&failure(Stage::Cgroup, item::CGROUP_NOT_DELEGATED, errno), &signs).contains("Delegate=yes"));
+        assert!(
+            fix(&failure(Stage::Cgroup, item::CGROUP_NOT_DELEGATED, errno), &signs).contains("Delegate=yes")
+        );
     }
 
     #[test]
     fn landlock_that_is_off_names_the_boot_parameter() {
-        let signs = HostSigns { landlock_listed: Some(false), ..HostSigns::default() };
+        let signs = HostSigns {
+            landlock_listed: Some(false),
+            ..HostSigns::default()
+        };
         assert!(fix(&failure(Stage::Files, 0, Errno::EOPNOTSUPP), &signs).contains("lsm="));
     }
 
     #[test]
     fn wsl_1_is_told_to_convert() {
-        let signs = HostSigns { wsl: Some(1), ..HostSigns::default() };
+        let signs = HostSigns {
+            wsl: Some(1),
+            ..HostSigns::default()
+        };
         assert!(fix(&failure(Stage::Clone, item::CLONE, Errno::EINVAL), &signs).contains("--set-version"));
     }
 }

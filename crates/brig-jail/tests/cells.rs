@@ -1,6 +1,14 @@
 //! Cells on this machine, made by a real keeper: as root, with subordinate uids, and bare.
 
-#![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, unreachable_pub, missing_docs, reason = "a test program")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    unreachable_pub,
+    missing_docs,
+    reason = "a test program"
+)]
 
 mod confined;
 mod support;
@@ -8,7 +16,8 @@ mod support;
 use brig_jail::client::LinkError;
 use brig_jail::keeper::UidSource;
 use brig_jail::protocol::{
-    CellLimits, CgroupKind, ImageDigest, KillReason, Level, MainExit, Network, REQUEST_BYTES, Reply, Request, UidKind,
+    CellLimits, CgroupKind, ImageDigest, KillReason, Level, MainExit, Network, REQUEST_BYTES, Reply, Request,
+    UidKind,
 };
 use brig_jail::remedy::{self, HostSigns, item};
 use brig_jail::stage::{SetupFailure, Stage};
@@ -19,8 +28,8 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 use support::residue::{Residue, await_no_process_of, groups_named, processes_of};
 use support::{
-    KEEPER_WORD, Keeper, Outcome, PATIENCE, SECOND, be_keeper_if_asked, config, has_groups, init_program, is_root,
-    read_file, send_spec, small,
+    KEEPER_WORD, Keeper, Outcome, PATIENCE, SECOND, be_keeper_if_asked, config, has_groups, init_program,
+    is_root, read_file, send_spec, small,
 };
 
 fn main() -> ExitCode {
@@ -132,13 +141,22 @@ fn a_sleeping_program_uses_no_processor_time() {
     let mut keeper = Keeper::start(&config("sleep"));
     let (outcome, _) = timed(&mut keeper, &["/bin/sleep", "60"], SECOND / 4, 20 * SECOND);
     assert_eq!(outcome.facts.killed, Some(KillReason::WallTime));
-    assert!(outcome.facts.cpu_nanos < SECOND / 20, "{}", outcome.facts.cpu_nanos);
+    assert!(
+        outcome.facts.cpu_nanos < SECOND / 20,
+        "{}",
+        outcome.facts.cpu_nanos
+    );
 }
 
 fn a_program_without_keep_alive_ends_with_its_lease() {
     let mut keeper = Keeper::start(&config("lease"));
     let mut cell = keeper.open(small()).unwrap();
-    let start = |lease_nanos| Request::Start { cell: cell.number, wall_nanos: 0, cpu_nanos: 0, lease_nanos };
+    let start = |lease_nanos| Request::Start {
+        cell: cell.number,
+        wall_nanos: 0,
+        cpu_nanos: 0,
+        lease_nanos,
+    };
     keeper.link.send(&start(SECOND / 4)).unwrap();
     send_spec(&mut cell, &["/bin/sleep", "60"]);
     let facts = keeper.await_end(cell.number);
@@ -149,7 +167,16 @@ fn a_program_without_keep_alive_ends_with_its_lease() {
 fn a_cancelled_program_ends_at_once() {
     let mut keeper = Keeper::start(&config("cancel"));
     let mut cell = keeper.open(small()).unwrap();
-    keeper.begin(&mut cell, &["/bin/sh", "-c", "trap '' TERM INT HUP; echo up; while :; do :; done"], 20 * SECOND, 0);
+    keeper.begin(
+        &mut cell,
+        &[
+            "/bin/sh",
+            "-c",
+            "trap '' TERM INT HUP; echo up; while :; do :; done",
+        ],
+        20 * SECOND,
+        0,
+    );
     cell.stdout.read_exact(&mut [0; 3]).unwrap();
     let asked = Instant::now();
     keeper.kill(cell.number);
@@ -162,7 +189,11 @@ fn a_detached_child_does_not_outlive_the_program() {
     let mut keeper = Keeper::start(&config("leftover"));
     let mut cell = keeper.open(small()).unwrap();
     let uid = cell.receipt.uid;
-    let argv = ["/bin/sh", "-c", "setsid sleep 1000 >/dev/null 2>&1 </dev/null & echo parent"];
+    let argv = [
+        "/bin/sh",
+        "-c",
+        "setsid sleep 1000 >/dev/null 2>&1 </dev/null & echo parent",
+    ];
     keeper.begin(&mut cell, &argv, 20 * SECOND, 0);
     let outcome = keeper.finish(cell);
     assert_eq!(outcome.stdout, "parent\n");
@@ -192,7 +223,10 @@ fn forks_beyond_the_limit_are_refused_and_counted() {
     if !has_groups(&mut keeper) {
         return;
     }
-    let limits = CellLimits { processes: 8, ..small() };
+    let limits = CellLimits {
+        processes: 8,
+        ..small()
+    };
     let script = "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 2 & done; echo all";
     let outcome = keeper.job(&["/bin/sh", "-c", script], limits);
     assert!(outcome.facts.forks_refused >= 1, "{:?}", outcome.facts);
@@ -217,9 +251,15 @@ print(ctypes.get_errno())";
     assert_eq!(outcome.stdout, "1\n1\n1\n38\n", "{}", outcome.stderr);
     let refused = &outcome.facts.refused[..usize::from(outcome.facts.refused_len)];
     let count = |number: i64| {
-        refused.iter().find(|call| i64::from(call.number) == number).map_or(0, |call| call.count)
+        refused
+            .iter()
+            .find(|call| i64::from(call.number) == number)
+            .map_or(0, |call| call.count)
     };
-    assert_eq!([count(libc::SYS_mount), count(libc::SYS_swapon), count(5_000)], [1, 2, 1]);
+    assert_eq!(
+        [count(libc::SYS_mount), count(libc::SYS_swapon), count(5_000)],
+        [1, 2, 1]
+    );
     assert!(!outcome.facts.refused_truncated);
 }
 
@@ -239,7 +279,11 @@ while True: swapoff(0)";
     let started = Instant::now();
     keeper.begin(&mut other, &["/bin/true"], 20 * SECOND, 0);
     assert_eq!(keeper.await_end(other.number).main, MainExit::Exited(0));
-    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        started.elapsed()
+    );
     let facts = keeper.await_end(flood.number);
     assert!(facts.refused_truncated);
     assert_eq!(facts.killed, Some(KillReason::WallTime));
@@ -270,7 +314,11 @@ fn a_spare_gets_the_limits_of_the_request() {
     if !has_groups(&mut keeper) {
         return;
     }
-    let limits = CellLimits { memory_bytes: 64 << 20, processes: 5, ..small() };
+    let limits = CellLimits {
+        memory_bytes: 64 << 20,
+        processes: 5,
+        ..small()
+    };
     let mut cell = keeper.open_at(Level::Workstation, limits).unwrap();
     assert!(cell.receipt.prepared);
     let script = "for i in 1 2 3 4 5 6 7 8; do sleep 1 & done; echo all";
@@ -283,7 +331,11 @@ fn the_receipt_names_every_layer() {
     let (receipt, strict, workstation) = keeper.probe();
     assert_eq!(workstation, None);
     assert_eq!(receipt.namespaces.count_ones(), 7);
-    assert!((120..=160).contains(&receipt.allowed_calls), "{}", receipt.allowed_calls);
+    assert!(
+        (120..=160).contains(&receipt.allowed_calls),
+        "{}",
+        receipt.allowed_calls
+    );
     assert_ne!(receipt.filter_digest, [0; 16]);
     assert!(receipt.own_proc);
     if is_root() && strict.is_none() {
@@ -307,13 +359,21 @@ fn a_keeper_that_is_killed_takes_its_cells_along() {
     let mut keeper = Keeper::start(&config("killed"));
     let mut cell = keeper.open(small()).unwrap();
     let uid = cell.receipt.uid;
-    keeper.begin(&mut cell, &["/bin/sh", "-c", "echo up; while :; do :; done"], 20 * SECOND, 0);
+    keeper.begin(
+        &mut cell,
+        &["/bin/sh", "-c", "echo up; while :; do :; done"],
+        20 * SECOND,
+        0,
+    );
     cell.stdout.read_exact(&mut [0; 3]).unwrap();
     keeper.child.kill().unwrap();
     keeper.child.wait().unwrap();
     // The end of its output is the end of its last process.
     cell.stdout.read_to_end(&mut Vec::new()).unwrap();
-    assert!(matches!(keeper.link.recv_within(PATIENCE), Err(LinkError::Closed)));
+    assert!(matches!(
+        keeper.link.recv_within(PATIENCE),
+        Err(LinkError::Closed)
+    ));
     if uid >= 0x3000_0000 {
         await_no_process_of(uid);
     }
@@ -322,7 +382,12 @@ fn a_keeper_that_is_killed_takes_its_cells_along() {
 fn a_daemon_that_goes_away_takes_the_cells_along() {
     let mut keeper = Keeper::start(&config("goes"));
     let mut cell = keeper.open(small()).unwrap();
-    keeper.begin(&mut cell, &["/bin/sh", "-c", "echo up; while :; do :; done"], 20 * SECOND, 0);
+    keeper.begin(
+        &mut cell,
+        &["/bin/sh", "-c", "echo up; while :; do :; done"],
+        20 * SECOND,
+        0,
+    );
     cell.stdout.read_exact(&mut [0; 3]).unwrap();
     assert_eq!(keeper.end(), 70);
     cell.stdout.read_to_end(&mut Vec::new()).unwrap();
@@ -347,8 +412,21 @@ fn an_unknown_image_is_refused_by_name() {
     let keeper = Keeper::start(&config("image"));
     let (level, network, limits) = (Level::Workstation, Network::None, small());
     let image = ImageDigest([7; 32]);
-    keeper.link.send(&Request::Open { request: 9, image, level, network, limits }).unwrap();
-    let failure = SetupFailure { stage: Stage::Request, item: item::UNKNOWN_IMAGE, errno: libc::ENOENT };
+    keeper
+        .link
+        .send(&Request::Open {
+            request: 9,
+            image,
+            level,
+            network,
+            limits,
+        })
+        .unwrap();
+    let failure = SetupFailure {
+        stage: Stage::Request,
+        item: item::UNKNOWN_IMAGE,
+        errno: libc::ENOENT,
+    };
     assert_eq!(keeper.reply().0, Reply::Failed { request: 9, failure });
 }
 
@@ -356,7 +434,10 @@ fn nonsense_from_the_daemon_ends_the_keeper() {
     let mut keeper = Keeper::start(&config("nonsense"));
     let record = [0xff_u8; REQUEST_BYTES];
     nix::unistd::write(&keeper.link, &record).unwrap();
-    assert!(matches!(keeper.link.recv_within(PATIENCE), Err(LinkError::Closed)));
+    assert!(matches!(
+        keeper.link.recv_within(PATIENCE),
+        Err(LinkError::Closed)
+    ));
     assert_eq!(keeper.child.wait().unwrap().code(), Some(70));
 }
 
@@ -365,11 +446,23 @@ fn a_daemon_cannot_touch_a_cell_that_it_was_not_given() {
     for number in 0..10 {
         keeper.kill(number);
         keeper.link.send(&Request::Release { cell: number }).unwrap();
-        keeper.link.send(&Request::OpenFiles { request: number, cell: number }).unwrap();
+        keeper
+            .link
+            .send(&Request::OpenFiles {
+                request: number,
+                cell: number,
+            })
+            .unwrap();
         let (reply, _) = keeper.reply();
         assert!(matches!(reply, Reply::Failed { .. }), "{reply:?}");
     }
-    assert!(keeper.open_at(Level::Workstation, small()).unwrap().receipt.prepared);
+    assert!(
+        keeper
+            .open_at(Level::Workstation, small())
+            .unwrap()
+            .receipt
+            .prepared
+    );
 }
 
 fn after_many_cells_nothing_is_left() {
@@ -409,7 +502,13 @@ fn the_groups_of_a_dead_keeper_are_removed_by_the_next() {
 /// The user of the tests, who has a line in `/etc/subuid`, where this machine has such a user and we are root.
 fn as_test_user() -> Option<Vec<&'static str>> {
     let known = std::fs::read_to_string("/etc/subuid").is_ok_and(|text| text.contains("brigtest:"));
-    let user = vec!["setpriv", "--reuid=brigtest", "--regid=brigtest", "--init-groups", "--inh-caps=-all"];
+    let user = vec![
+        "setpriv",
+        "--reuid=brigtest",
+        "--regid=brigtest",
+        "--init-groups",
+        "--inh-caps=-all",
+    ];
     (is_root() && known).then_some(user)
 }
 
@@ -446,7 +545,11 @@ fn subordinate_uids_are_used_by_a_user_who_has_them() {
     let mut keeper = Keeper::start_as(&config("subordinate"), &user);
     let mut cell = keeper.open_at(Level::Workstation, small()).unwrap();
     assert_eq!(cell.receipt.uid_kind, UidKind::Subordinate);
-    assert!((100_000..165_536).contains(&cell.receipt.uid), "{}", cell.receipt.uid);
+    assert!(
+        (100_000..165_536).contains(&cell.receipt.uid),
+        "{}",
+        cell.receipt.uid
+    );
     keeper.begin(&mut cell, &["/bin/cat", "/proc/self/uid_map"], 20 * SECOND, 0);
     let outcome = keeper.finish(cell);
     assert_eq!(outcome.stdout.split_whitespace().next(), Some("10001"));
@@ -457,7 +560,14 @@ fn a_keeper_as_the_first_process_hands_the_first_signal_on() {
     let json = serde_json::to_string(&config).unwrap();
     let script = "trap 'echo term; exit 3' TERM; echo up; while :; do sleep 0.05; done";
     let mut keeper = Command::new(std::env::current_exe().unwrap())
-        .args([KEEPER_WORD, &json, init_program().to_str().unwrap(), "/bin/sh", "-c", script])
+        .args([
+            KEEPER_WORD,
+            &json,
+            init_program().to_str().unwrap(),
+            "/bin/sh",
+            "-c",
+            script,
+        ])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -474,12 +584,29 @@ fn a_keeper_as_the_first_process_hands_the_first_signal_on() {
 fn the_files_of_a_cell_can_be_reached_after_its_death() {
     let mut keeper = Keeper::start(&config("files"));
     let mut cell = keeper.open(small()).unwrap();
-    keeper.begin(&mut cell, &["/bin/sh", "-c", "echo kept > /workspace/result"], 20 * SECOND, 0);
+    keeper.begin(
+        &mut cell,
+        &["/bin/sh", "-c", "echo kept > /workspace/result"],
+        20 * SECOND,
+        0,
+    );
     assert_eq!(keeper.await_end(cell.number).main, MainExit::Exited(0));
     let number = cell.number;
-    keeper.link.send(&Request::OpenFiles { request: 77, cell: number }).unwrap();
+    keeper
+        .link
+        .send(&Request::OpenFiles {
+            request: 77,
+            cell: number,
+        })
+        .unwrap();
     let (reply, descriptors) = keeper.reply();
-    assert_eq!(reply, Reply::FilesOpened { request: 77, cell: number });
+    assert_eq!(
+        reply,
+        Reply::FilesOpened {
+            request: 77,
+            cell: number
+        }
+    );
     assert_eq!(descriptors.len(), 1);
     let content = read_file(descriptors, b"result");
     assert_eq!(content, b"kept\n");
@@ -490,7 +617,10 @@ fn a_confined_daemon_keeps_its_data_and_loses_everything_else() {
     let data = tempfile::tempdir_in("/var/tmp").unwrap();
     let run = |word: &str| {
         let program = std::env::current_exe().unwrap();
-        let output = Command::new(program).args([word, data.path().to_str().unwrap()]).output().unwrap();
+        let output = Command::new(program)
+            .args([word, data.path().to_str().unwrap()])
+            .output()
+            .unwrap();
         String::from_utf8(output.stdout).unwrap()
     };
     // The control arm: without the confinement every attempt succeeds.
@@ -498,6 +628,14 @@ fn a_confined_daemon_keeps_its_data_and_loses_everything_else() {
     assert!(free.lines().all(|line| line.ends_with(": yes")), "{free}");
     let confined = run(confined::CONFINED_WORD);
     let (may, may_not): (Vec<&str>, Vec<&str>) = confined.lines().partition(|line| line.ends_with(": yes"));
-    assert_eq!(may, ["write own data: yes", "run a thread: yes", "raise a signal in itself: yes", "make a pair: yes"]);
+    assert_eq!(
+        may,
+        [
+            "write own data: yes",
+            "run a thread: yes",
+            "raise a signal in itself: yes",
+            "make a pair: yes"
+        ]
+    );
     assert_eq!(may_not.len(), 7, "{confined}");
 }

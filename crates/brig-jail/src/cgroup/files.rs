@@ -13,14 +13,21 @@ pub(crate) fn errno_of(error: &io::Error) -> Errno {
 /// Writes one value. Never creates the file: a missing one is a missing feature of the kernel.
 pub(crate) fn write(group: &Path, file: &str, value: &str) -> nix::Result<()> {
     let path = group.join(file);
-    let mut open = OpenOptions::new().write(true).open(path).map_err(|error| errno_of(&error))?;
+    let mut open = OpenOptions::new()
+        .write(true)
+        .open(path)
+        .map_err(|error| errno_of(&error))?;
     // One write call: the kernel reads a value from each.
     open.write_all(value.as_bytes()).map_err(|error| errno_of(&error))
 }
 
 /// The whole file as one number.
 pub(crate) fn number(group: &Path, file: &str) -> Option<u64> {
-    std::fs::read_to_string(group.join(file)).ok()?.trim().parse().ok()
+    std::fs::read_to_string(group.join(file))
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
 }
 
 /// The number after `key` in a file of `key number` lines.
@@ -31,7 +38,11 @@ pub(crate) fn keyed_number(group: &Path, file: &str, key: &str) -> Option<u64> {
 fn keyed(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|line| {
         let (name, value) = line.split_once(' ')?;
-        if name == key { value.trim().parse().ok() } else { None }
+        if name == key {
+            value.trim().parse().ok()
+        } else {
+            None
+        }
     })
 }
 
@@ -59,7 +70,10 @@ mod tests {
 
     #[test]
     fn a_key_that_begins_another_key_is_not_confused_with_it() {
-        assert_eq!(keyed("oom_kill_disable 0\nunder_oom 0\noom_kill 3\n", "oom_kill"), Some(3));
+        assert_eq!(
+            keyed("oom_kill_disable 0\nunder_oom 0\noom_kill 3\n", "oom_kill"),
+            Some(3)
+        );
         assert_eq!(keyed("usage_usec 5\nuser_usec 4\n", "user_usec"), Some(4));
         assert_eq!(keyed("max\n", "max"), None);
     }

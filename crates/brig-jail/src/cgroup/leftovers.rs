@@ -13,7 +13,9 @@ const REMOVE_ATTEMPTS: usize = 1_000;
 /// Removes the groups of dead keepers below `parent`: those of this instance with everything in them (two
 /// keepers of one instance never live at the same time), those of others only when they are empty.
 pub(crate) fn remove(parent: &Path, instance: &str, current: &str) {
-    let Ok(entries) = std::fs::read_dir(parent) else { return };
+    let Ok(entries) = std::fs::read_dir(parent) else {
+        return;
+    };
     for entry in entries.flatten() {
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
@@ -40,7 +42,13 @@ enum Survivors {
 
 fn remove_tree(base: &Path, survivors: Survivors) {
     let children: Vec<PathBuf> = std::fs::read_dir(base)
-        .map(|entries| entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect())
+        .map(|entries| {
+            entries
+                .flatten()
+                .map(|entry| entry.path())
+                .filter(|path| path.is_dir())
+                .collect()
+        })
         .unwrap_or_default();
     for child in children {
         remove_group(&child, survivors);
@@ -90,6 +98,9 @@ mod tests {
         let current = leftover(parent.path(), "brig-abc-4000003");
         let foreign = leftover(parent.path(), "system.slice");
         remove(parent.path(), "abc", "brig-abc-4000003");
-        assert_eq!([ours, dead, alive, current, foreign].map(|group| group.exists()), [false, false, true, true, true]);
+        assert_eq!(
+            [ours, dead, alive, current, foreign].map(|group| group.exists()),
+            [false, false, true, true, true]
+        );
     }
 }

@@ -81,7 +81,11 @@ impl CgroupHost {
     /// `base` replaces the keeper's own group, as a path below each tree's mount point.
     pub(crate) fn open(instance: &str, base: Option<&Path>) -> nix::Result<CgroupHost> {
         let name = format!("brig-{instance}-{}", std::process::id());
-        let mut host = CgroupHost { trees: Vec::new(), kind: CgroupKind::None, controllers: Controllers::default() };
+        let mut host = CgroupHost {
+            trees: Vec::new(),
+            kind: CgroupKind::None,
+            controllers: Controllers::default(),
+        };
         for mount in mounts::discover() {
             let opened = parent_group(&mount, base).and_then(|parent| {
                 leftovers::remove(&parent, instance, &name);
@@ -138,7 +142,9 @@ impl CgroupHost {
             hierarchy: tree.hierarchy.clone(),
             controllers: tree.controllers,
         });
-        CellGroups { groups: groups.collect() }
+        CellGroups {
+            groups: groups.collect(),
+        }
     }
 
     /// Removes the keeper's groups; the cells' are gone before.
@@ -160,7 +166,9 @@ fn parent_group(mount: &TreeMount, base: Option<&Path>) -> nix::Result<PathBuf> 
     };
     match mount.hierarchy {
         Hierarchy::V1(_) => Ok(own),
-        Hierarchy::V2 if offers_controllers(&mount.mount_point) => v2::parent_of_cells(&own, &mount.mount_point),
+        Hierarchy::V2 if offers_controllers(&mount.mount_point) => {
+            v2::parent_of_cells(&own, &mount.mount_point)
+        }
         Hierarchy::V2 => Ok(own),
     }
 }
@@ -168,7 +176,9 @@ fn parent_group(mount: &TreeMount, base: Option<&Path>) -> nix::Result<PathBuf> 
 /// Whether a version 2 tree has controllers that cells need (on a hybrid host they are in the version 1 trees).
 fn offers_controllers(top: &Path) -> bool {
     let offered = std::fs::read_to_string(top.join("cgroup.controllers")).unwrap_or_default();
-    offered.split_whitespace().any(|name| ["memory", "cpu", "pids"].contains(&name))
+    offered
+        .split_whitespace()
+        .any(|name| ["memory", "cpu", "pids"].contains(&name))
 }
 
 fn open_tree(hierarchy: Hierarchy, base: PathBuf) -> nix::Result<Tree> {
@@ -182,15 +192,25 @@ fn open_tree(hierarchy: Hierarchy, base: PathBuf) -> nix::Result<Tree> {
     };
     let init = base.join(INIT_GROUP);
     files::make(&init)?;
+    // All cells together weigh as much as several processes, not as one: each of them would otherwise get a part of
+    // one process's share beside other groups and processes of the host.
+    files::write(&base, "cpu.shares", "8192").ok();
+    files::write(&base, "cpu.weight", "800").ok();
     // PID 1 has to run when its cell must end, whatever the cells do: a larger share, where the file exists.
     files::write(&init, "cpu.shares", "8192").ok();
     files::write(&init, "cpu.weight", "800").ok();
-    Ok(Tree { base, hierarchy, controllers })
+    Ok(Tree {
+        base,
+        hierarchy,
+        controllers,
+    })
 }
 
 /// `None`: no tree at all.
 fn kind_of(trees: &[Tree]) -> Option<CgroupKind> {
-    let v1 = trees.iter().any(|tree| matches!(tree.hierarchy, Hierarchy::V1(_)));
+    let v1 = trees
+        .iter()
+        .any(|tree| matches!(tree.hierarchy, Hierarchy::V1(_)));
     let v2 = trees.iter().any(|tree| tree.hierarchy == Hierarchy::V2);
     match (v1, v2) {
         (true, true) => Some(CgroupKind::Hybrid),
@@ -223,12 +243,18 @@ impl CellGroups {
 
     /// Moves this process into the cell's groups.
     pub(crate) fn enter(&self) -> nix::Result<()> {
-        self.groups.iter().try_for_each(|group| files::write(&group.path, "cgroup.procs", "0"))
+        self.groups
+            .iter()
+            .try_for_each(|group| files::write(&group.path, "cgroup.procs", "0"))
     }
 
     /// Opens the `init` groups for [`move_process`], while this process may still do so.
     pub(crate) fn open_init(&self) -> nix::Result<Vec<File>> {
-        let open = |group: &Group| OpenOptions::new().write(true).open(group.init.join("cgroup.procs"));
+        let open = |group: &Group| {
+            OpenOptions::new()
+                .write(true)
+                .open(group.init.join("cgroup.procs"))
+        };
         let opened: Result<Vec<File>, _> = self.groups.iter().map(open).collect();
         opened.map_err(|error| files::errno_of(&error))
     }
@@ -243,7 +269,10 @@ impl CellGroups {
 
     /// Kills what is in the cell. `false`: no tree has `cgroup.kill`.
     pub(crate) fn kill(&self) -> bool {
-        let mut trees = self.groups.iter().filter(|group| group.hierarchy == Hierarchy::V2);
+        let mut trees = self
+            .groups
+            .iter()
+            .filter(|group| group.hierarchy == Hierarchy::V2);
         trees.any(|group| v2::kill(&group.path).is_ok())
     }
 
@@ -274,17 +303,25 @@ impl CellGroups {
 
     /// The pids in the cell's groups.
     pub(crate) fn processes(&self) -> Vec<i32> {
-        self.groups.first().and_then(|group| v2::processes(&group.path).ok()).unwrap_or_default()
+        self.groups
+            .first()
+            .and_then(|group| v2::processes(&group.path).ok())
+            .unwrap_or_default()
     }
 
     /// Removes the groups. EBUSY: something in them still lives.
     pub(crate) fn remove(&self) -> nix::Result<()> {
-        self.groups.iter().try_for_each(|group| files::remove(&group.path))
+        self.groups
+            .iter()
+            .try_for_each(|group| files::remove(&group.path))
     }
 }
 
 /// Moves a process through the files that [`CellGroups::open_init`] opened.
 pub(crate) fn move_process(into: &mut [File], process: Pid) -> nix::Result<()> {
     let value = process.to_string();
-    into.iter_mut().try_for_each(|file| file.write_all(value.as_bytes()).map_err(|error| files::errno_of(&error)))
+    into.iter_mut().try_for_each(|file| {
+        file.write_all(value.as_bytes())
+            .map_err(|error| files::errno_of(&error))
+    })
 }

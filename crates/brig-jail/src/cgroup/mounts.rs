@@ -33,14 +33,20 @@ pub(crate) fn discover() -> Vec<TreeMount> {
 fn parse(mountinfo: &str, groups: &str) -> Vec<TreeMount> {
     let mut trees: Vec<TreeMount> = Vec::new();
     for (root, mount_point, hierarchy) in mountinfo.lines().filter_map(parse_mount) {
-        let Some(own) = own_group(groups, &hierarchy) else { continue };
+        let Some(own) = own_group(groups, &hierarchy) else {
+            continue;
+        };
         if trees.iter().any(|tree| tree.hierarchy == hierarchy) {
             continue;
         }
         // A mount can show a part of the tree only; a group outside of that part is not reachable there.
         let below = own.strip_prefix(&root).unwrap_or_else(|_outside| Path::new(""));
         let own = mount_point.join(below.strip_prefix("/").unwrap_or(below));
-        trees.push(TreeMount { mount_point, own, hierarchy });
+        trees.push(TreeMount {
+            mount_point,
+            own,
+            hierarchy,
+        });
     }
     trees
 }
@@ -63,7 +69,11 @@ fn parse_mount(line: &str) -> Option<(PathBuf, PathBuf, Hierarchy)> {
 /// The options of the super block that are names of controllers which cells need.
 fn controllers(super_options: &str) -> Vec<String> {
     let ours = ["memory", "cpu", "cpuacct", "pids"];
-    super_options.split(',').filter(|option| ours.contains(option)).map(String::from).collect()
+    super_options
+        .split(',')
+        .filter(|option| ours.contains(option))
+        .map(String::from)
+        .collect()
 }
 
 /// Mount points are written with `\040` for a space and so on.
@@ -82,9 +92,9 @@ fn own_group(groups: &str, hierarchy: &Hierarchy) -> Option<PathBuf> {
         let (id, names, path) = (fields.next()?, fields.next()?, fields.next()?);
         let same = match hierarchy {
             Hierarchy::V2 => id == "0" && names.is_empty(),
-            Hierarchy::V1(controllers) => {
-                names.split(',').any(|name| controllers.iter().any(|controller| controller == name))
-            }
+            Hierarchy::V1(controllers) => names
+                .split(',')
+                .any(|name| controllers.iter().any(|controller| controller == name)),
         };
         same.then(|| PathBuf::from(path))
     })
@@ -105,12 +115,22 @@ mod tests {
     #[test]
     fn a_hybrid_host_gives_every_tree_with_the_own_group() {
         let trees = parse(HYBRID_MOUNTS, HYBRID_GROUPS);
-        let own: Vec<_> = trees.iter().map(|tree| tree.own.to_string_lossy().into_owned()).collect();
+        let own: Vec<_> = trees
+            .iter()
+            .map(|tree| tree.own.to_string_lossy().into_owned())
+            .collect();
         assert_eq!(
             own,
-            ["/sys/fs/cgroup/cpu,cpuacct/", "/sys/fs/cgroup/memory/api/1", "/sys/fs/cgroup/unified/user"]
+            [
+                "/sys/fs/cgroup/cpu,cpuacct/",
+                "/sys/fs/cgroup/memory/api/1",
+                "/sys/fs/cgroup/unified/user"
+            ]
         );
-        assert_eq!(trees[0].hierarchy, Hierarchy::V1(vec!["cpu".into(), "cpuacct".into()]));
+        assert_eq!(
+            trees[0].hierarchy,
+            Hierarchy::V1(vec!["cpu".into(), "cpuacct".into()])
+        );
         assert_eq!(trees[2].hierarchy, Hierarchy::V2);
     }
 

@@ -49,7 +49,11 @@ pub(crate) fn parent_of_cells(own: &Path, top: &Path) -> nix::Result<PathBuf> {
         Ok(()) => Ok(own.to_owned()),
         Err(errno) => {
             hand_down(top);
-            if handed_down(top) == Controllers::default() { Err(errno) } else { Ok(top.to_owned()) }
+            if handed_down(top) == Controllers::default() {
+                Err(errno)
+            } else {
+                Ok(top.to_owned())
+            }
         }
     }
 }
@@ -126,5 +130,9 @@ pub(crate) fn count(group: &Path, present: Controllers, counters: &mut Counters)
 /// caller may use as a pid (for kill it would mean "my own process group").
 pub(crate) fn processes(group: &Path) -> nix::Result<Vec<i32>> {
     let text = std::fs::read_to_string(group.join("cgroup.procs")).map_err(|error| errno_of(&error))?;
-    Ok(text.lines().filter_map(|line| line.trim().parse().ok()).filter(|pid| *pid > 0).collect())
+    Ok(text
+        .lines()
+        .filter_map(|line| line.trim().parse().ok())
+        .filter(|pid| *pid > 0)
+        .collect())
 }

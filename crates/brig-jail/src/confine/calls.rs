@@ -12,31 +12,126 @@ use std::collections::BTreeMap;
 /// Allowed whatever the arguments.
 const PLAIN: &[&str] = &[
     // Descriptors: the store's files, sockets, pipes.
-    "read", "write", "readv", "writev", "pread64", "pwrite64", "preadv", "pwritev", "close", "close_range", "dup",
-    "dup2", "dup3", "fcntl", "lseek", "pipe2",
+    "read",
+    "write",
+    "readv",
+    "writev",
+    "pread64",
+    "pwrite64",
+    "preadv",
+    "pwritev",
+    "close",
+    "close_range",
+    "dup",
+    "dup2",
+    "dup3",
+    "fcntl",
+    "lseek",
+    "pipe2",
     // Files below what Landlock leaves. The C library and std choose among old and new forms.
-    "open", "openat", "stat", "fstat", "lstat", "newfstatat", "statx", "access", "faccessat", "faccessat2",
-    "getdents64", "readlink", "readlinkat", "getcwd", "statfs", "fstatfs", "umask",
-    "mkdir", "mkdirat", "rmdir", "unlink", "unlinkat", "rename", "renameat", "renameat2", "chmod", "fchmod",
-    "fchmodat", "fchown", "utimensat", "ftruncate", "fallocate", "fadvise64", "flock", "fsync", "fdatasync",
-    "copy_file_range", "sendfile",
+    "open",
+    "openat",
+    "stat",
+    "fstat",
+    "lstat",
+    "newfstatat",
+    "statx",
+    "access",
+    "faccessat",
+    "faccessat2",
+    "getdents64",
+    "readlink",
+    "readlinkat",
+    "getcwd",
+    "statfs",
+    "fstatfs",
+    "umask",
+    "mkdir",
+    "mkdirat",
+    "rmdir",
+    "unlink",
+    "unlinkat",
+    "rename",
+    "renameat",
+    "renameat2",
+    "chmod",
+    "fchmod",
+    "fchmodat",
+    "fchown",
+    "utimensat",
+    "ftruncate",
+    "fallocate",
+    "fadvise64",
+    "flock",
+    "fsync",
+    "fdatasync",
+    "copy_file_range",
+    "sendfile",
     // Memory, SQLite's memory-mapped index among it.
-    "mmap", "munmap", "mremap", "mprotect", "madvise", "msync", "brk",
+    "mmap",
+    "munmap",
+    "mremap",
+    "mprotect",
+    "madvise",
+    "msync",
+    "brk",
     // Threads.
-    "futex", "set_robust_list", "rseq", "sched_yield", "sched_getaffinity", "exit", "exit_group", "gettid",
+    "futex",
+    "set_robust_list",
+    "rseq",
+    "sched_yield",
+    "sched_getaffinity",
+    "exit",
+    "exit_group",
+    "gettid",
     "set_tid_address",
     // Signals to itself: tokio's handlers, SQLite's none, abort.
-    "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack", "restart_syscall",
+    "rt_sigaction",
+    "rt_sigprocmask",
+    "rt_sigreturn",
+    "sigaltstack",
+    "restart_syscall",
     // Waiting.
-    "epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait", "epoll_pwait2", "eventfd2", "poll", "ppoll",
-    "clock_nanosleep", "nanosleep",
+    "epoll_create1",
+    "epoll_ctl",
+    "epoll_wait",
+    "epoll_pwait",
+    "epoll_pwait2",
+    "eventfd2",
+    "poll",
+    "ppoll",
+    "clock_nanosleep",
+    "nanosleep",
     // Sockets that exist already, and the keeper's records with descriptors. No new socket but a pair: tokio
     // carries signals over one.
-    "accept", "accept4", "getsockname", "getpeername", "getsockopt", "setsockopt", "shutdown", "sendto", "recvfrom",
-    "sendmsg", "recvmsg", "socketpair",
+    "accept",
+    "accept4",
+    "getsockname",
+    "getpeername",
+    "getsockopt",
+    "setsockopt",
+    "shutdown",
+    "sendto",
+    "recvfrom",
+    "sendmsg",
+    "recvmsg",
+    "socketpair",
     // Facts.
-    "getrandom", "clock_gettime", "clock_getres", "gettimeofday", "time", "uname", "sysinfo", "getrusage", "getpid",
-    "getppid", "getuid", "geteuid", "getgid", "getegid", "getrlimit",
+    "getrandom",
+    "clock_gettime",
+    "clock_getres",
+    "gettimeofday",
+    "time",
+    "uname",
+    "sysinfo",
+    "getrusage",
+    "getpid",
+    "getppid",
+    "getuid",
+    "geteuid",
+    "getgid",
+    "getegid",
+    "getrlimit",
 ];
 
 const CLONE_THREAD: u64 = 0x0001_0000;
@@ -66,7 +161,10 @@ pub(super) fn compile(architecture: Architecture, own_pid: u32) -> Result<Daemon
     for name in PLAIN {
         allow(name, Vec::new());
     }
-    allow("clone", vec![only(0, SeccompCmpOp::MaskedEq(CLONE_THREAD), CLONE_THREAD)?]);
+    allow(
+        "clone",
+        vec![only(0, SeccompCmpOp::MaskedEq(CLONE_THREAD), CLONE_THREAD)?],
+    );
     allow("tgkill", vec![only(0, SeccompCmpOp::Eq, own_pid.into())?]);
     // Its own limits: raising the soft number of descriptors.
     allow("prlimit64", vec![only(0, SeccompCmpOp::Eq, 0)?]);
@@ -84,24 +182,46 @@ pub(super) fn compile(architecture: Architecture, own_pid: u32) -> Result<Daemon
     let refuse = SeccompAction::Errno(EPERM);
     let list = SeccompFilter::new(rules, refuse, SeccompAction::Allow, target)?;
     let absent = SeccompAction::Errno(ENOSYS);
-    let no_clone3 = SeccompFilter::new(BTreeMap::from([(clone3, vec![])]), SeccompAction::Allow, absent, target)?;
-    Ok(DaemonFilters { no_clone3: instructions(no_clone3)?, allow: instructions(list)?, allowed_calls })
+    let no_clone3 = SeccompFilter::new(
+        BTreeMap::from([(clone3, vec![])]),
+        SeccompAction::Allow,
+        absent,
+        target,
+    )?;
+    Ok(DaemonFilters {
+        no_clone3: instructions(no_clone3)?,
+        allow: instructions(list)?,
+        allowed_calls,
+    })
 }
 
 const EPERM: u32 = 1;
 const ENOSYS: u32 = 38;
 
 fn only(argument: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompRule, BackendError> {
-    SeccompRule::new(vec![SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)?])
+    SeccompRule::new(vec![SeccompCondition::new(
+        argument,
+        SeccompCmpArgLen::Dword,
+        operator,
+        value,
+    )?])
 }
 
 fn any_of(argument: u8, values: &[u64]) -> Result<Vec<SeccompRule>, BackendError> {
-    values.iter().map(|value| only(argument, SeccompCmpOp::Eq, *value)).collect()
+    values
+        .iter()
+        .map(|value| only(argument, SeccompCmpOp::Eq, *value))
+        .collect()
 }
 
 fn instructions(filter: SeccompFilter) -> Result<Vec<FilterInstruction>, BackendError> {
     let program = BpfProgram::try_from(filter)?;
-    let plain = program.iter().map(|one| FilterInstruction { code: one.code, jt: one.jt, jf: one.jf, k: one.k });
+    let plain = program.iter().map(|one| FilterInstruction {
+        code: one.code,
+        jt: one.jt,
+        jf: one.jf,
+        k: one.k,
+    });
     Ok(plain.collect())
 }
 
@@ -113,13 +233,18 @@ mod tests {
     fn every_name_of_the_list_is_a_call_somewhere() {
         for name in PLAIN {
             let known = [Architecture::X86_64, Architecture::Aarch64];
-            assert!(known.iter().any(|here| call_number(*here, name).is_some()), "{name}");
+            assert!(
+                known.iter().any(|here| call_number(*here, name).is_some()),
+                "{name}"
+            );
         }
     }
 
     #[test]
     fn no_call_that_makes_processes_or_sockets_is_on_the_list() {
-        let never = ["execve", "execveat", "fork", "vfork", "socket", "connect", "bind", "listen", "ptrace", "kill"];
+        let never = [
+            "execve", "execveat", "fork", "vfork", "socket", "connect", "bind", "listen", "ptrace", "kill",
+        ];
         assert!(!PLAIN.iter().any(|name| never.contains(name)));
     }
 

@@ -105,7 +105,10 @@ pub(super) struct Cell {
     pub(super) number: CellNumber,
     pub(super) kind: CellKind,
     pub(super) level: Level,
+    /// The limits that its groups have.
     pub(super) limits: CellLimits,
+    /// The limits that the request for it asks for.
+    pub(super) wanted: CellLimits,
     pub(super) purpose: Purpose,
     pub(super) slot: u32,
     pub(super) groups: Option<CellGroups>,
@@ -159,6 +162,7 @@ impl Cell {
             kind: making.kind,
             level: making.level,
             limits: making.limits,
+            wanted: making.limits,
             purpose: making.purpose,
             slot: making.slot,
             groups: making.groups,
@@ -187,7 +191,9 @@ impl Cell {
             return false;
         }
         self.listener = if listener { rest.pop() } else { None };
-        let (Some(user_namespace), Some(workspace)) = (rest.pop(), rest.pop()) else { return false };
+        let (Some(user_namespace), Some(workspace)) = (rest.pop(), rest.pop()) else {
+            return false;
+        };
         self.kept = Some(Kept {
             workspace,
             user_namespace,
@@ -216,8 +222,15 @@ impl Cell {
             run.cpu_check = Some(now.plus(self.soonest_use_of(cpu_nanos)));
         }
         self.phase = Phase::Running(run);
-        let init_wall = if wall_nanos == 0 { 0 } else { wall_nanos.saturating_add(INIT_MARGIN_NANOS) };
-        self.tell(ToInit::Start { wall_nanos: init_wall, lease_nanos });
+        let init_wall = if wall_nanos == 0 {
+            0
+        } else {
+            wall_nanos.saturating_add(INIT_MARGIN_NANOS)
+        };
+        self.tell(ToInit::Start {
+            wall_nanos: init_wall,
+            lease_nanos,
+        });
     }
 
     /// The shortest time in which the cell can use this much CPU time.
@@ -237,7 +250,9 @@ impl Cell {
 
     /// Looks at the clocks; the reason to kill the cell, if one is due.
     pub(super) fn overdue(&mut self, now: Moment) -> Option<KillReason> {
-        let Phase::Running(mut run) = self.phase else { return None };
+        let Phase::Running(mut run) = self.phase else {
+            return None;
+        };
         if self.killed.is_some() {
             return None;
         }
@@ -263,7 +278,10 @@ impl Cell {
         let phase = match &self.phase {
             Phase::Building(building) if self.killed.is_none() => Some(building.deadline),
             Phase::Running(run) if self.killed.is_none() => {
-                [run.wall_deadline, run.lease_deadline, run.cpu_check].into_iter().flatten().min()
+                [run.wall_deadline, run.lease_deadline, run.cpu_check]
+                    .into_iter()
+                    .flatten()
+                    .min()
             }
             Phase::Building(_) | Phase::Idle | Phase::Running(_) | Phase::Dead => None,
         };
@@ -337,8 +355,14 @@ impl Cell {
     /// Why the cell was killed: the keeper's reason, or what PID 1 did on its own clock.
     pub(super) fn kill_reason(&self) -> Option<KillReason> {
         let by_init = match self.ended {
-            Some(FromInit::Ended { killed_by: KilledBy::WallTime, .. }) => Some(KillReason::WallTime),
-            Some(FromInit::Ended { killed_by: KilledBy::Lease, .. }) => Some(KillReason::Lease),
+            Some(FromInit::Ended {
+                killed_by: KilledBy::WallTime,
+                ..
+            }) => Some(KillReason::WallTime),
+            Some(FromInit::Ended {
+                killed_by: KilledBy::Lease,
+                ..
+            }) => Some(KillReason::Lease),
             Some(_) | None => None,
         };
         self.killed.or(by_init)

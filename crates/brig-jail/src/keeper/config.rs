@@ -8,7 +8,10 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 
 /// First uid and gid of the range that a keeper running as root maps by default.
-pub const DEFAULT_ROOT_RANGE: IdRange = IdRange { first: 0x3000_0000, count: 65_536 };
+pub const DEFAULT_ROOT_RANGE: IdRange = IdRange {
+    first: 0x3000_0000,
+    count: 65_536,
+};
 
 /// A range of user and group ids of the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,7 +123,10 @@ impl KeeperConfig {
             prewarm: None,
             ceilings: CellLimits::CEILINGS,
             max_cells: 128,
-            host_image: HostImage { python: PathBuf::from("/usr/bin/python3"), read_only: Vec::new() },
+            host_image: HostImage {
+                python: PathBuf::from("/usr/bin/python3"),
+                read_only: Vec::new(),
+            },
             synthetic_proc: SyntheticProc::Forbidden,
             disabled: Vec::new(),
         }

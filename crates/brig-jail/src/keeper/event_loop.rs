@@ -38,8 +38,14 @@ pub(super) enum Source {
     Listener = 5,
 }
 
-const SOURCES: [Source; 6] =
-    [Source::Daemon, Source::Signals, Source::Timer, Source::Report, Source::Control, Source::Listener];
+const SOURCES: [Source; 6] = [
+    Source::Daemon,
+    Source::Signals,
+    Source::Timer,
+    Source::Report,
+    Source::Control,
+    Source::Listener,
+];
 
 /// Numbers of cells use the low bits; a keeper that makes a thousand cells a second needs two million years.
 const SOURCE_SHIFT: u32 = 56;
@@ -79,12 +85,17 @@ pub(super) struct Keeper<'c> {
 }
 
 fn failed(act: &'static str) -> impl Fn(Errno) -> KeeperError {
-    move |errno| KeeperError::Loop { act, source: errno.into() }
+    move |errno| KeeperError::Loop {
+        act,
+        source: errno.into(),
+    }
 }
 
 /// The signals that the keeper reads instead of being interrupted by them.
 fn watched_signals() -> SigSet {
-    [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().collect()
+    [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]
+        .into_iter()
+        .collect()
 }
 
 /// Blocks the watched signals. Before the daemon is started, so that its end cannot be missed.
@@ -99,11 +110,16 @@ impl<'c> Keeper<'c> {
         socket: OwnedFd,
         daemon: Option<Pid>,
     ) -> Result<Keeper<'c>, KeeperError> {
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(failed("make an epoll descriptor"))?;
-        let signals = SignalFd::with_flags(&watched_signals(), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
-            .map_err(failed("make a signal descriptor"))?;
-        let timer = TimerFd::new(ClockId::CLOCK_BOOTTIME, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK)
-            .map_err(failed("make a timer descriptor"))?;
+        let epoll =
+            Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(failed("make an epoll descriptor"))?;
+        let signals =
+            SignalFd::with_flags(&watched_signals(), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+                .map_err(failed("make a signal descriptor"))?;
+        let timer = TimerFd::new(
+            ClockId::CLOCK_BOOTTIME,
+            TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK,
+        )
+        .map_err(failed("make a timer descriptor"))?;
         let watch = |descriptor, source| {
             epoll.add(descriptor, EpollEvent::new(EpollFlags::EPOLLIN, token(source, 0)))
         };
@@ -120,7 +136,9 @@ impl<'c> Keeper<'c> {
             cells: BTreeMap::new(),
             next_number: 1,
             draining: false,
-            wishes: config.prewarm.map(|(level, limits)| (ImageDigest::HOST, level, limits)),
+            wishes: config
+                .prewarm
+                .map(|(level, limits)| (ImageDigest::HOST, level, limits)),
             spares_paused: false,
             daemon,
             daemon_exit: None,
@@ -238,7 +256,8 @@ impl<'c> Keeper<'c> {
         let armed = match next {
             Some(moment) => {
                 let wait = TimeSpec::from_duration(Moment::now().until(moment));
-                self.timer.set(Expiration::OneShot(wait), TimerSetTimeFlags::empty())
+                self.timer
+                    .set(Expiration::OneShot(wait), TimerSetTimeFlags::empty())
             }
             None => self.timer.unset(),
         };
@@ -264,7 +283,10 @@ impl<'c> Keeper<'c> {
 
     /// Watches a descriptor of a cell.
     pub(super) fn watch(&self, source: Source, cell: CellNumber, descriptor: &OwnedFd) -> nix::Result<()> {
-        self.epoll.add(descriptor, EpollEvent::new(EpollFlags::EPOLLIN, token(source, cell)))
+        self.epoll.add(
+            descriptor,
+            EpollEvent::new(EpollFlags::EPOLLIN, token(source, cell)),
+        )
     }
 
     /// No longer. Closing is not enough: a copy of the descriptor may live in a process that is being cloned.
@@ -274,10 +296,8 @@ impl<'c> Keeper<'c> {
 
     /// Kills what is left and waits for it, within bounds.
     fn end_everything(&mut self) -> Result<(), KeeperError> {
-        if let (Some(daemon), None) = (self.daemon, self.daemon_exit) {
-            if self.exit == Some(ExitReason::Stopped) {
-                nix::sys::signal::kill(daemon, Signal::SIGKILL).ok();
-            }
+        if let (Some(daemon), None, Some(ExitReason::Stopped)) = (self.daemon, self.daemon_exit, self.exit) {
+            nix::sys::signal::kill(daemon, Signal::SIGKILL).ok();
         }
         // Nobody is there to hear more.
         self.unwatch_daemon();
@@ -327,7 +347,11 @@ impl<'c> Keeper<'c> {
 
 /// As a shell would say it.
 fn exit_code(status: i32) -> i32 {
-    if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { 128 + libc::WTERMSIG(status) }
+    if libc::WIFEXITED(status) {
+        libc::WEXITSTATUS(status)
+    } else {
+        128 + libc::WTERMSIG(status)
+    }
 }
 
 #[cfg(test)]

@@ -32,7 +32,9 @@ pub(super) fn gather(cell: &Cell) -> CellFacts {
 }
 
 fn main_exit(ended: Option<FromInit>) -> MainExit {
-    let Some(FromInit::Ended { wait_status, .. }) = ended else { return MainExit::Unknown };
+    let Some(FromInit::Ended { wait_status, .. }) = ended else {
+        return MainExit::Unknown;
+    };
     if libc::WIFEXITED(wait_status) {
         u8::try_from(libc::WEXITSTATUS(wait_status)).map_or(MainExit::Unknown, MainExit::Exited)
     } else if libc::WIFSIGNALED(wait_status) {
@@ -77,7 +79,13 @@ mod tests {
 
     fn ended(wait_status: i32) -> Option<FromInit> {
         let killed_by = KilledBy::Nobody;
-        Some(FromInit::Ended { wait_status, cpu_nanos: 0, max_rss_bytes: 0, leftovers: 3, killed_by })
+        Some(FromInit::Ended {
+            wait_status,
+            cpu_nanos: 0,
+            max_rss_bytes: 0,
+            leftovers: 3,
+            killed_by,
+        })
     }
 
     #[test]

@@ -78,15 +78,25 @@ impl Host {
         if level == Level::Workstation {
             return None;
         }
-        let cgroup = self.cgroups_missing.filter(|_| !config.is_optional(OptionalLayer::Cgroup));
-        cgroup.or_else(|| outer.missing_uid.filter(|_| !config.is_optional(OptionalLayer::Uid)))
+        let cgroup = self
+            .cgroups_missing
+            .filter(|_| !config.is_optional(OptionalLayer::Cgroup));
+        cgroup.or_else(|| {
+            outer
+                .missing_uid
+                .filter(|_| !config.is_optional(OptionalLayer::Uid))
+        })
     }
 
     /// After a failed set-up: whether another way is allowed on this host. The next cell then takes it.
     pub(super) fn fall_back(&mut self, config: &KeeperConfig, failure: &SetupFailure) -> bool {
         let eperm = failure.errno == Errno::EPERM as i32;
         let own_proc = self.proc_mount == ProcMount::Own;
-        if failure.stage == Stage::Mount && eperm && own_proc && config.synthetic_proc == SyntheticProc::Allowed {
+        if failure.stage == Stage::Mount
+            && eperm
+            && own_proc
+            && config.synthetic_proc == SyntheticProc::Allowed
+        {
             self.proc_mount = ProcMount::Synthetic;
             self.packed = None;
             return true;
@@ -151,7 +161,11 @@ impl Host {
     }
 
     /// The plan as it is sent.
-    pub(super) fn packed_plan(&mut self, config: &KeeperConfig, shape: CellShape) -> Result<PackedPlan<'_>, Errno> {
+    pub(super) fn packed_plan(
+        &mut self,
+        config: &KeeperConfig,
+        shape: CellShape,
+    ) -> Result<PackedPlan<'_>, Errno> {
         if self.packed.as_ref().is_none_or(|(packed, _)| *packed != shape) {
             let plan = self.plan(config, shape);
             let message = PlanMessage::pack(&plan).map_err(|_serialisation| Errno::EINVAL)?;
@@ -159,9 +173,16 @@ impl Host {
         }
         let (_, message) = self.packed.as_ref().ok_or(Errno::EINVAL)?;
         // One file per cell: readers of one open file would share its position.
-        let sealed = message.memfd.as_deref().map(|bytes| seal_data(c"brig-plan", bytes)).transpose();
+        let sealed = message
+            .memfd
+            .as_deref()
+            .map(|bytes| seal_data(c"brig-plan", bytes))
+            .transpose();
         let memfd = sealed.map_err(|error| crate::cgroup::errno_of(&error))?;
-        Ok(PackedPlan { head: &message.head, memfd })
+        Ok(PackedPlan {
+            head: &message.head,
+            memfd,
+        })
     }
 
     /// The namespaces of a cell. Only a control arm leaves one out.
@@ -180,10 +201,9 @@ impl Host {
 
     /// What a cell's program is held by.
     pub(super) fn receipt(&self, config: &KeeperConfig, cell: &Cell, prepared: Prepared) -> CellReceipt {
-        let (abi, full, reported) = cell
-            .kept
-            .as_ref()
-            .map_or((0, false, false), |kept| (kept.landlock_abi, kept.landlock_full, kept.refusals_reported));
+        let (abi, full, reported) = cell.kept.as_ref().map_or((0, false, false), |kept| {
+            (kept.landlock_abi, kept.landlock_full, kept.refusals_reported)
+        });
         CellReceipt {
             level: cell.level,
             landlock_abi: abi,
@@ -191,7 +211,10 @@ impl Host {
             refusals_reported: reported,
             init_class_raised: cell.class_raised,
             prepared: prepared == Prepared::Before,
-            uid: self.outer.as_ref().map_or(u32::MAX, |outer| outer.host_uid(cell.slot)),
+            uid: self
+                .outer
+                .as_ref()
+                .map_or(u32::MAX, |outer| outer.host_uid(cell.slot)),
             ..self.bare_receipt(config, cell.level)
         }
     }
@@ -219,7 +242,10 @@ impl Host {
 
     /// The kind of cell that a request needs.
     pub(super) fn kind(&self, config: &KeeperConfig, image: ImageDigest, limits: &CellLimits) -> CellKind {
-        CellKind { image, shape: self.shape(config, limits) }
+        CellKind {
+            image,
+            shape: self.shape(config, limits),
+        }
     }
 }
 
@@ -239,7 +265,11 @@ fn landlock_state(abi: u8, full: bool) -> LayerState {
 }
 
 fn open_cgroups(config: &KeeperConfig) -> (Option<CgroupHost>, Option<SetupFailure>) {
-    let failed = |item, errno: Errno| SetupFailure { stage: Stage::Cgroup, item, errno: errno as i32 };
+    let failed = |item, errno: Errno| SetupFailure {
+        stage: Stage::Cgroup,
+        item,
+        errno: errno as i32,
+    };
     if config.cgroups == CgroupUse::Never {
         return (None, Some(failed(item::CGROUP_CONFIGURED_OFF, Errno::EPERM)));
     }

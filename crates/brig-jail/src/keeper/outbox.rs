@@ -22,7 +22,12 @@ pub(super) struct Outbox {
 
 impl Outbox {
     pub(super) fn new(socket: OwnedFd) -> Outbox {
-        Outbox { socket, queue: VecDeque::new(), interest: EpollFlags::EPOLLIN, closed: false }
+        Outbox {
+            socket,
+            queue: VecDeque::new(),
+            interest: EpollFlags::EPOLLIN,
+            closed: false,
+        }
     }
 
     pub(super) fn socket(&self) -> BorrowedFd<'_> {

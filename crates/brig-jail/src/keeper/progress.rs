@@ -25,21 +25,31 @@ const RETRY_NANOS: u64 = 2_000_000;
 const GIVE_UP_NANOS: u64 = 2_000_000_000;
 
 fn set_up(item: u16, errno: Errno) -> SetupFailure {
-    SetupFailure { stage: Stage::Clone, item, errno: errno as i32 }
+    SetupFailure {
+        stage: Stage::Clone,
+        item,
+        errno: errno as i32,
+    }
 }
 
 impl Keeper<'_> {
     /// P or C has something to say.
     pub(super) fn hear_report(&mut self, number: CellNumber) {
-        let Some(cell) = self.cells.get_mut(&number) else { return };
-        let Phase::Building(building) = &cell.phase else { return };
+        let Some(cell) = self.cells.get_mut(&number) else {
+            return;
+        };
+        let Phase::Building(building) = &cell.phase else {
+            return;
+        };
         let mut record = [0; REPORT_BYTES];
         match sys::receive_record(building.report.as_fd(), &mut record, 0) {
             Ok((0, _)) => self.report_ended(number),
             Ok((length, _)) => {
                 let report = record.get(..length).and_then(Report::decode);
                 match report {
-                    Some(Report::Cloned { init, class_raised }) => self.init_is_cloned(number, init, class_raised),
+                    Some(Report::Cloned { init, class_raised }) => {
+                        self.init_is_cloned(number, init, class_raised)
+                    }
                     Some(Report::Moved) => self.send_plan(number),
                     Some(Report::Failed(failure)) => self.set_up_failed(number, failure),
                     None => self.set_up_failed(number, set_up(item::HELPER, Errno::EPROTO)),
@@ -52,8 +62,12 @@ impl Keeper<'_> {
 
     /// Both P and C are done with the socket: nothing more to hear there.
     fn report_ended(&mut self, number: CellNumber) {
-        let Some(cell) = self.cells.get(&number) else { return };
-        let Phase::Building(building) = &cell.phase else { return };
+        let Some(cell) = self.cells.get(&number) else {
+            return;
+        };
+        let Phase::Building(building) = &cell.phase else {
+            return;
+        };
         self.unwatch(&building.report);
         if cell.init.is_none() {
             self.set_up_failed(number, set_up(item::HELPER, Errno::ECHILD));
@@ -61,7 +75,9 @@ impl Keeper<'_> {
     }
 
     fn init_is_cloned(&mut self, number: CellNumber, init: nix::unistd::Pid, class_raised: bool) {
-        let Some(cell) = self.cells.get_mut(&number) else { return };
+        let Some(cell) = self.cells.get_mut(&number) else {
+            return;
+        };
         cell.class_raised = class_raised;
         match sys::pidfd_open(init) {
             Ok(pidfd) => {
@@ -78,8 +94,12 @@ impl Keeper<'_> {
 
     /// PID 1 has forked the stub, and P has told who PID 1 is: now it can be moved, or, without groups, get its plan.
     fn after_fork(&mut self, number: CellNumber) {
-        let Some(cell) = self.cells.get_mut(&number) else { return };
-        let Phase::Building(building) = &mut cell.phase else { return };
+        let Some(cell) = self.cells.get_mut(&number) else {
+            return;
+        };
+        let Phase::Building(building) = &mut cell.phase else {
+            return;
+        };
         if !building.forked || building.move_asked || cell.init.is_none() {
             return;
         }
@@ -93,30 +113,39 @@ impl Keeper<'_> {
     }
 
     fn send_plan(&mut self, number: CellNumber) {
-        let Some(cell) = self.cells.get(&number) else { return };
-        let sent = self.host.packed_plan(self.config, cell.kind.shape).and_then(|plan| {
-            let memfd: Vec<i32> = plan.memfd.iter().map(|memfd| memfd.as_raw_fd()).collect();
-            sys::send_record(cell.control.as_fd(), plan.head, &memfd)
-        });
+        let Some(cell) = self.cells.get(&number) else {
+            return;
+        };
+        let sent = self
+            .host
+            .packed_plan(self.config, cell.kind.shape)
+            .and_then(|plan| {
+                let memfd: Vec<i32> = plan.memfd.iter().map(|memfd| memfd.as_raw_fd()).collect();
+                sys::send_record(cell.control.as_fd(), plan.head, &memfd)
+            });
         if let Err(errno) = sent {
-            let failure = SetupFailure { stage: Stage::Plan, item: 0, errno: errno as i32 };
+            let failure = SetupFailure {
+                stage: Stage::Plan,
+                item: 0,
+                errno: errno as i32,
+            };
             self.set_up_failed(number, failure);
         }
     }
 
     /// PID 1 has something to say.
     pub(super) fn hear_init(&mut self, number: CellNumber) {
-        let Some(cell) = self.cells.get_mut(&number) else { return };
+        let Some(cell) = self.cells.get_mut(&number) else {
+            return;
+        };
         let mut record = [0; FROM_INIT_BYTES];
         match sys::receive_record(cell.control.as_fd(), &mut record, READY_DESCRIPTORS + 1) {
             // Its end is told by the kernel's SIGCHLD.
             Ok((0, _)) => self.stop_hearing_init(number),
-            Ok((length, descriptors)) => {
-                match record.get(..length).and_then(FromInit::decode) {
-                    Some(said) => self.init_says(number, said, descriptors),
-                    None => self.give_up(number),
-                }
-            }
+            Ok((length, descriptors)) => match record.get(..length).and_then(FromInit::decode) {
+                Some(said) => self.init_says(number, said, descriptors),
+                None => self.give_up(number),
+            },
             Err(Errno::EAGAIN | Errno::EINTR) => {}
             Err(Errno::ECONNRESET) => self.stop_hearing_init(number),
             Err(_malformed) => self.give_up(number),
@@ -138,7 +167,9 @@ impl Keeper<'_> {
     }
 
     fn init_says(&mut self, number: CellNumber, said: FromInit, descriptors: Vec<OwnedFd>) {
-        let Some(cell) = self.cells.get_mut(&number) else { return };
+        let Some(cell) = self.cells.get_mut(&number) else {
+            return;
+        };
         match said {
             FromInit::Forked => {
                 if let Phase::Building(building) = &mut cell.phase {
@@ -155,16 +186,32 @@ impl Keeper<'_> {
     }
 
     fn cell_is_ready(&mut self, number: CellNumber, said: FromInit, mut descriptors: Vec<OwnedFd>) {
-        let FromInit::Ready { landlock_abi, landlock_full, listener, .. } = said else { return };
-        let Some(cell) = self.cells.get_mut(&number) else { return };
-        let Phase::Building(building) = &cell.phase else { return self.give_up(number) };
+        let FromInit::Ready {
+            landlock_abi,
+            landlock_full,
+            listener,
+            ..
+        } = said
+        else {
+            return;
+        };
+        let Some(cell) = self.cells.get_mut(&number) else {
+            return;
+        };
+        let Phase::Building(building) = &cell.phase else {
+            return self.give_up(number);
+        };
         if descriptors.len() < DAEMON_ENDS {
             return self.give_up(number);
         }
         // The helper is done; its socket may already be at its end.
         let report = building.report.as_fd().try_clone_to_owned();
         let rest = descriptors.split_off(DAEMON_ENDS);
-        let ready = Ready { daemon: descriptors, landlock_abi, landlock_full };
+        let ready = Ready {
+            daemon: descriptors,
+            landlock_abi,
+            landlock_full,
+        };
         let complete = cell.complete(ready, rest, listener);
         drop(report);
         if !complete {
@@ -182,8 +229,10 @@ impl Keeper<'_> {
 
     /// A complete cell goes to who wanted it.
     fn deliver(&mut self, number: CellNumber) {
-        let Some(cell) = self.cells.get(&number) else { return };
-        let (level, limits) = (cell.level, cell.limits);
+        let Some(cell) = self.cells.get(&number) else {
+            return;
+        };
+        let (level, limits) = (cell.level, cell.wanted);
         match cell.purpose {
             Purpose::Spare => self.spares_paused = false,
             Purpose::Request(request) => {
@@ -202,8 +251,12 @@ impl Keeper<'_> {
 
     /// The set-up failed. The first failure is the cause; what follows are consequences.
     pub(super) fn set_up_failed(&mut self, number: CellNumber, failure: SetupFailure) {
-        let Some(cell) = self.cells.get_mut(&number) else { return };
-        let Phase::Building(building) = &mut cell.phase else { return };
+        let Some(cell) = self.cells.get_mut(&number) else {
+            return;
+        };
+        let Phase::Building(building) = &mut cell.phase else {
+            return;
+        };
         if building.failure.is_some() {
             return;
         }
@@ -233,7 +286,9 @@ impl Keeper<'_> {
 
     /// One refused call.
     pub(super) fn hear_listener(&mut self, number: CellNumber) {
-        let Some(cell) = self.cells.get_mut(&number) else { return };
+        let Some(cell) = self.cells.get_mut(&number) else {
+            return;
+        };
         let Some(listener) = &cell.listener else { return };
         if cell.refusals.take_one(listener) == Listening::Over {
             let listener = cell.listener.take();
@@ -251,7 +306,9 @@ impl Keeper<'_> {
                 || cell.helpers.contains(&reaped.pid)
         };
         // Nobody's: a clone whose P died before it could tell its pid.
-        let Some(cell) = self.cells.values_mut().find(owner) else { return };
+        let Some(cell) = self.cells.values_mut().find(owner) else {
+            return;
+        };
         let number = cell.number;
         if cell.launcher == Some(reaped.pid) {
             cell.launcher = None;
@@ -270,7 +327,9 @@ impl Keeper<'_> {
         for _ in 0..4 {
             self.hear_init(number);
         }
-        let Some(cell) = self.cells.get(&number) else { return };
+        let Some(cell) = self.cells.get(&number) else {
+            return;
+        };
         if let Phase::Building(_) = cell.phase {
             self.set_up_failed(number, set_up(item::INIT_DIED, Errno::ECHILD));
         }
@@ -279,7 +338,9 @@ impl Keeper<'_> {
 
     /// Tells the end of a cell when no process of it is left.
     fn try_to_end(&mut self, number: CellNumber) {
-        let Some(cell) = self.cells.get_mut(&number) else { return };
+        let Some(cell) = self.cells.get_mut(&number) else {
+            return;
+        };
         if cell.init.is_some() || cell.reaped.is_none() || matches!(cell.phase, Phase::Dead) {
             return;
         }
@@ -313,7 +374,9 @@ impl Keeper<'_> {
 
     /// Frees what a released cell still holds, when all of its processes are gone.
     pub(super) fn try_to_forget(&mut self, number: CellNumber) {
-        let Some(cell) = self.cells.get_mut(&number) else { return };
+        let Some(cell) = self.cells.get_mut(&number) else {
+            return;
+        };
         let Some(since) = cell.release else { return };
         if !cell.is_childless() || (cell.reaped.is_some() && !matches!(cell.phase, Phase::Dead)) {
             return;
@@ -325,7 +388,9 @@ impl Keeper<'_> {
             cell.retry = Some(now.plus(RETRY_NANOS));
             return;
         }
-        let Some(cell) = self.cells.remove(&number) else { return };
+        let Some(cell) = self.cells.remove(&number) else {
+            return;
+        };
         self.unwatch(&cell.control);
         if let Phase::Building(building) = &cell.phase {
             self.unwatch(&building.report);
@@ -346,7 +411,9 @@ impl Keeper<'_> {
     }
 
     fn look_at(&mut self, number: CellNumber, now: Moment) {
-        let Some(cell) = self.cells.get_mut(&number) else { return };
+        let Some(cell) = self.cells.get_mut(&number) else {
+            return;
+        };
         if cell.retry.is_some_and(|moment| moment <= now) {
             cell.retry = None;
         }

@@ -31,7 +31,12 @@ pub(super) struct Refusals {
 impl Default for Refusals {
     fn default() -> Refusals {
         let none = RefusedCall { number: 0, count: 0 };
-        Refusals { calls: [none; REFUSED_CALLS_MAX], different: 0, truncated: false, budget: BUDGET }
+        Refusals {
+            calls: [none; REFUSED_CALLS_MAX],
+            different: 0,
+            truncated: false,
+            budget: BUDGET,
+        }
     }
 }
 
@@ -63,7 +68,11 @@ impl Refusals {
 
     fn count(&mut self, number: u32) {
         let used = usize::from(self.different);
-        let known = self.calls.iter_mut().take(used).find(|call| call.number == number);
+        let known = self
+            .calls
+            .iter_mut()
+            .take(used)
+            .find(|call| call.number == number);
         if let Some(call) = known {
             call.count = call.count.saturating_add(1);
         } else if let Some(free) = self.calls.get_mut(used) {
@@ -85,7 +94,11 @@ impl Refusals {
 
 /// Known calls are forbidden; unknown ones do not exist here, so that programs fall back to older ones.
 fn answer(number: u32) -> Errno {
-    if is_known_call(number) { Errno::EPERM } else { Errno::ENOSYS }
+    if is_known_call(number) {
+        Errno::EPERM
+    } else {
+        Errno::ENOSYS
+    }
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! What the daemon may ask for.
 
+use super::cell::Cell;
 use super::cell::{Making, Phase, Purpose};
 use super::clock::Moment;
 use super::event_loop::{Keeper, Source};
 use super::host::{Host, Prepared};
-use super::cell::Cell;
 use crate::enter_launch::{EnterPlace, launch_enter};
 use crate::launch::{Template, launch};
 use crate::protocol::{
@@ -16,23 +16,42 @@ use nix::errno::Errno;
 use std::os::fd::AsFd;
 
 pub(super) fn refusal(item: u16, errno: Errno) -> SetupFailure {
-    SetupFailure { stage: Stage::Request, item, errno: errno as i32 }
+    SetupFailure {
+        stage: Stage::Request,
+        item,
+        errno: errno as i32,
+    }
 }
 
 fn in_stage(stage: Stage, item: u16) -> impl Fn(Errno) -> SetupFailure {
-    move |errno| SetupFailure { stage, item, errno: errno as i32 }
+    move |errno| SetupFailure {
+        stage,
+        item,
+        errno: errno as i32,
+    }
 }
 
 impl Keeper<'_> {
     pub(super) fn carry_out(&mut self, request: Request) {
         match request {
-            Request::Open { request, image, level, network, limits } => {
+            Request::Open {
+                request,
+                image,
+                level,
+                network,
+                limits,
+            } => {
                 let Network::None = network;
                 if let Err(failure) = self.open(request, (image, level, limits)) {
                     self.outbox.push(Reply::Failed { request, failure }, Vec::new());
                 }
             }
-            Request::Start { cell, wall_nanos, cpu_nanos, lease_nanos } => {
+            Request::Start {
+                cell,
+                wall_nanos,
+                cpu_nanos,
+                lease_nanos,
+            } => {
                 if let Some(cell) = self.opened(cell).filter(|cell| matches!(cell.phase, Phase::Idle)) {
                     cell.start(wall_nanos, cpu_nanos, lease_nanos);
                 }
@@ -43,7 +62,10 @@ impl Keeper<'_> {
                 }
             }
             Request::Kill { cell, reason } => {
-                if let Some(cell) = self.opened(cell).filter(|cell| !matches!(cell.phase, Phase::Dead)) {
+                if let Some(cell) = self
+                    .opened(cell)
+                    .filter(|cell| !matches!(cell.phase, Phase::Dead))
+                {
                     cell.kill(reason);
                 }
             }
@@ -60,10 +82,16 @@ impl Keeper<'_> {
 
     /// A cell that belongs to the daemon. Spares and cells that are being built are not its business.
     fn opened(&mut self, cell: CellNumber) -> Option<&mut Cell> {
-        self.cells.get_mut(&cell).filter(|cell| cell.purpose == Purpose::Opened)
+        self.cells
+            .get_mut(&cell)
+            .filter(|cell| cell.purpose == Purpose::Opened)
     }
 
-    fn open(&mut self, request: RequestNumber, wishes: (ImageDigest, Level, CellLimits)) -> Result<(), SetupFailure> {
+    fn open(
+        &mut self,
+        request: RequestNumber,
+        wishes: (ImageDigest, Level, CellLimits),
+    ) -> Result<(), SetupFailure> {
         let (image, level, limits) = wishes;
         if self.draining {
             return Err(refusal(item::DRAINING, Errno::ESHUTDOWN));
@@ -83,11 +111,12 @@ impl Keeper<'_> {
         if let Some(spare) = self.unfinished_spare(kind) {
             spare.purpose = Purpose::Request(request);
             spare.level = level;
-            spare.limits = limits;
+            spare.wanted = limits;
             return Ok(());
         }
         self.make_room();
-        self.build(Purpose::Request(request), (image, level, limits)).map(drop)
+        self.build(Purpose::Request(request), (image, level, limits))
+            .map(drop)
     }
 
     /// Gives a complete cell to the daemon, with the limits of this request.
@@ -99,20 +128,32 @@ impl Keeper<'_> {
     ) -> Result<(), SetupFailure> {
         let no_cell = refusal(item::NO_SUCH_CELL, Errno::ENOENT);
         let cell = self.cells.get_mut(&number).ok_or(no_cell)?;
-        if let Some(groups) = cell.groups.as_ref().filter(|_| prepared == Prepared::OnDemand || cell.limits != limits) {
-            if let Err(errno) = groups.limit(&limits) {
-                self.release(number);
-                return Err(in_stage(Stage::Cgroup, item::CGROUP_LIMIT)(errno));
-            }
+        // A cell that was built for this very request has its limits already.
+        let limited = match &cell.groups {
+            Some(groups) if cell.limits != limits => groups.limit(&limits),
+            Some(_) | None => Ok(()),
+        };
+        if let Err(errno) = limited {
+            self.release(number);
+            return Err(in_stage(Stage::Cgroup, item::CGROUP_LIMIT)(errno));
         }
         cell.level = level;
         cell.limits = limits;
         cell.purpose = Purpose::Opened;
         let descriptors = std::mem::take(&mut cell.daemon_ends);
-        let Some(cell) = self.cells.get(&number) else { return Err(no_cell) };
+        let Some(cell) = self.cells.get(&number) else {
+            return Err(no_cell);
+        };
         let receipt = self.host.receipt(self.config, cell, prepared);
         self.spares_paused = false;
-        self.outbox.push(Reply::Opened { request, cell: number, receipt }, descriptors);
+        self.outbox.push(
+            Reply::Opened {
+                request,
+                cell: number,
+                receipt,
+            },
+            descriptors,
+        );
         Ok(())
     }
 
@@ -150,7 +191,15 @@ impl Keeper<'_> {
         let watched = self
             .watch(Source::Report, number, &launched.report)
             .and_then(|()| self.watch(Source::Control, number, &launched.control));
-        let making = Making { number, kind, level, limits, purpose, slot, groups };
+        let making = Making {
+            number,
+            kind,
+            level,
+            limits,
+            purpose,
+            slot,
+            groups,
+        };
         self.cells.insert(number, Cell::new(making, launched));
         watched.map(|()| number).map_err(|errno| {
             self.discard(number);
@@ -160,7 +209,13 @@ impl Keeper<'_> {
 
     fn open_files(&mut self, request: RequestNumber, number: CellNumber) {
         let reply = match self.start_helper(number) {
-            Ok(socket) => (Reply::FilesOpened { request, cell: number }, vec![socket]),
+            Ok(socket) => (
+                Reply::FilesOpened {
+                    request,
+                    cell: number,
+                },
+                vec![socket],
+            ),
             Err(failure) => (Reply::Failed { request, failure }, Vec::new()),
         };
         self.outbox.push(reply.0, reply.1);
@@ -225,13 +280,25 @@ impl Keeper<'_> {
         };
         receipt.level = level;
         let strict = failure.or_else(|| self.host.obstacle(self.config, Level::Strict));
-        self.outbox.push(Reply::Probed { request, receipt, strict, workstation: failure }, Vec::new());
+        self.outbox.push(
+            Reply::Probed {
+                request,
+                receipt,
+                strict,
+                workstation: failure,
+            },
+            Vec::new(),
+        );
     }
 
     fn drain(&mut self) {
         self.draining = true;
-        let spares: Vec<CellNumber> =
-            self.cells.values().filter(|cell| cell.purpose == Purpose::Spare).map(|cell| cell.number).collect();
+        let spares: Vec<CellNumber> = self
+            .cells
+            .values()
+            .filter(|cell| cell.purpose == Purpose::Spare)
+            .map(|cell| cell.number)
+            .collect();
         for spare in spares {
             self.discard(spare);
         }
@@ -239,7 +306,9 @@ impl Keeper<'_> {
 
     /// Ends and forgets a cell. Its last words (`Ended`, then `Released`) go to the daemon if it is the daemon's.
     pub(super) fn release(&mut self, number: CellNumber) {
-        let Some(cell) = self.cells.get_mut(&number) else { return };
+        let Some(cell) = self.cells.get_mut(&number) else {
+            return;
+        };
         cell.release.get_or_insert(Moment::now());
         if !matches!(cell.phase, Phase::Dead) {
             cell.kill(KillReason::Abandoned);

@@ -55,15 +55,23 @@ impl Keeper<'_> {
 
     /// After a job has ended: as many spares as configured, of the kind that was asked for last.
     pub(super) fn refill_spares(&mut self) {
-        let Some((image, level, limits)) = self.wishes else { return };
+        let Some((image, level, limits)) = self.wishes else {
+            return;
+        };
         if self.draining || self.spares_paused {
             return;
         }
         let limits = limits.clamped_to(&self.config.ceilings);
         let kind = self.host.kind(self.config, image, &limits);
-        let outdated: Vec<CellNumber> =
-            self.spares().filter(|cell| cell.kind != kind).map(|cell| cell.number).collect();
-        let missing = self.config.spares.saturating_sub(self.spares().count() - outdated.len());
+        let outdated: Vec<CellNumber> = self
+            .spares()
+            .filter(|cell| cell.kind != kind)
+            .map(|cell| cell.number)
+            .collect();
+        let missing = self
+            .config
+            .spares
+            .saturating_sub(self.spares().count() - outdated.len());
         for spare in outdated {
             self.discard(spare);
         }

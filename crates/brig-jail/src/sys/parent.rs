@@ -46,7 +46,10 @@ pub(crate) fn receive_record(
             descriptors.extend(received.into_iter().map(own));
         }
     }
-    if message.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC) {
+    if message
+        .flags
+        .intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC)
+    {
         return Err(Errno::EMSGSIZE);
     }
     Ok((message.bytes, descriptors))
@@ -118,7 +121,10 @@ struct CloneArgs {
 pub(crate) fn clone_for_parent(namespaces: i32) -> nix::Result<Cloned> {
     let namespaces = u64::try_from(namespaces).map_err(|_negative| Errno::EINVAL)?;
     let parent = u64::try_from(libc::CLONE_PARENT).map_err(|_negative| Errno::EINVAL)?;
-    let args = CloneArgs { flags: namespaces | parent, ..CloneArgs::default() };
+    let args = CloneArgs {
+        flags: namespaces | parent,
+        ..CloneArgs::default()
+    };
     // SAFETY: `args` is a live `clone_args` of the size that is passed, with no pointer in it. Without CLONE_VM
     // the child has its own copy of memory and returns on a copy of this stack, like fork; the callers are
     // single-threaded children of the single-threaded keeper, so that copy is consistent.
@@ -231,7 +237,9 @@ pub(crate) fn reap_any() -> nix::Result<Option<Reaped>> {
 fn nanos(time: libc::timeval) -> u64 {
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     let micros = u64::try_from(time.tv_usec).unwrap_or(0);
-    seconds.saturating_mul(1_000_000_000).saturating_add(micros.saturating_mul(1_000))
+    seconds
+        .saturating_mul(1_000_000_000)
+        .saturating_add(micros.saturating_mul(1_000))
 }
 
 /// Sets the nice value of this process.
@@ -263,12 +271,20 @@ pub(crate) fn receive_notification(listener: BorrowedFd<'_>) -> nix::Result<Noti
     // SAFETY: the request matches the type: the kernel writes one `seccomp_notif` to the live local.
     let result = unsafe { libc::ioctl(number, SECCOMP_IOCTL_NOTIF_RECV, &raw mut notification) };
     Errno::result(result)?;
-    Ok(Notification { id: notification.id, number: notification.data.nr })
+    Ok(Notification {
+        id: notification.id,
+        number: notification.data.nr,
+    })
 }
 
 /// Answers a notification with an error. Never lets the call continue.
 pub(crate) fn refuse_notification(listener: BorrowedFd<'_>, id: u64, errno: Errno) -> nix::Result<()> {
-    let mut answer = libc::seccomp_notif_resp { id, val: 0, error: -(errno as i32), flags: 0 };
+    let mut answer = libc::seccomp_notif_resp {
+        id,
+        val: 0,
+        error: -(errno as i32),
+        flags: 0,
+    };
     let number = listener.as_raw_fd();
     // SAFETY: the request matches the type: the kernel reads one `seccomp_notif_resp` from the live local.
     let result = unsafe { libc::ioctl(number, SECCOMP_IOCTL_NOTIF_SEND, &raw mut answer) };
@@ -294,7 +310,10 @@ struct CapabilityHeader {
 const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
 
 fn read_capabilities() -> nix::Result<[CapabilityWords; 2]> {
-    let mut header = CapabilityHeader { version: CAPABILITY_VERSION_3, pid: 0 };
+    let mut header = CapabilityHeader {
+        version: CAPABILITY_VERSION_3,
+        pid: 0,
+    };
     let mut words = [CapabilityWords::default(); 2];
     // SAFETY: version 3 writes exactly two `CapabilityWords`; header and array are live locals.
     let result = unsafe { libc::syscall(libc::SYS_capget, &raw mut header, words.as_mut_ptr()) };
@@ -303,7 +322,10 @@ fn read_capabilities() -> nix::Result<[CapabilityWords; 2]> {
 }
 
 fn write_capabilities(words: &[CapabilityWords; 2]) -> nix::Result<()> {
-    let mut header = CapabilityHeader { version: CAPABILITY_VERSION_3, pid: 0 };
+    let mut header = CapabilityHeader {
+        version: CAPABILITY_VERSION_3,
+        pid: 0,
+    };
     // SAFETY: version 3 reads exactly two `CapabilityWords`; header and array live for the call.
     let result = unsafe { libc::syscall(libc::SYS_capset, &raw mut header, words.as_ptr()) };
     checked(result).map(drop)

@@ -1,24 +1,34 @@
 //! A keeper in a process of its own, and cells asked of it.
 
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs, missing_debug_implementations, reason = "every test program uses a part of this")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    missing_docs,
+    missing_debug_implementations,
+    reason = "every test program uses a part of this"
+)]
 
 pub mod residue;
 
 use brig_jail::client::KeeperLink;
+use brig_jail::embedded::take_inherited_socket;
 use brig_jail::exec_spec::{ExecSpec, RunnerChannel};
 use brig_jail::files::{CellPath, FileReply, FileRequest, FrameReader};
-use brig_jail::embedded::take_inherited_socket;
 use brig_jail::keeper::{ExitReason, KeeperConfig, run, serve};
 use brig_jail::protocol::{
     CellFacts, CellLimits, CellNumber, CellReceipt, ImageDigest, KillReason, Level, Network, Reply, Request,
 };
 use brig_jail::stage::SetupFailure;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode};
-use std::ffi::OsString;
 use std::time::Duration;
 
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -36,7 +46,11 @@ pub fn be_keeper_if_asked() -> Option<ExitCode> {
     let mut config: KeeperConfig = serde_json::from_str(&args.next()?).unwrap();
     config.init_image = std::fs::read(args.next()?).unwrap().into();
     let reason = match args.next() {
-        Some(daemon) => serve(&config, Path::new(&daemon), &args.map(OsString::from).collect::<Vec<_>>()),
+        Some(daemon) => serve(
+            &config,
+            Path::new(&daemon),
+            &args.map(OsString::from).collect::<Vec<_>>(),
+        ),
         None => run(&config, take_inherited_socket().unwrap(), None),
     };
     Some(match reason.unwrap() {
@@ -100,7 +114,10 @@ impl Keeper {
     }
 
     pub fn reply(&self) -> (Reply, Vec<OwnedFd>) {
-        self.link.recv_within(PATIENCE).expect("the keeper lives").expect("the keeper answers in time")
+        self.link
+            .recv_within(PATIENCE)
+            .expect("the keeper lives")
+            .expect("the keeper answers in time")
     }
 
     pub fn open(&mut self, limits: CellLimits) -> Result<OpenCell, SetupFailure> {
@@ -110,21 +127,47 @@ impl Keeper {
 
     fn best_level(&mut self) -> Level {
         let (_, strict, _) = self.probe();
-        if strict.is_none() { Level::Strict } else { Level::Workstation }
+        if strict.is_none() {
+            Level::Strict
+        } else {
+            Level::Workstation
+        }
     }
 
     pub fn open_at(&mut self, level: Level, limits: CellLimits) -> Result<OpenCell, SetupFailure> {
         self.next += 1;
         let request = self.next;
         let network = Network::None;
-        self.link.send(&Request::Open { request, image: ImageDigest::HOST, level, network, limits }).unwrap();
+        self.link
+            .send(&Request::Open {
+                request,
+                image: ImageDigest::HOST,
+                level,
+                network,
+                limits,
+            })
+            .unwrap();
         match self.reply() {
-            (Reply::Opened { request: echoed, cell, receipt }, descriptors) => {
+            (
+                Reply::Opened {
+                    request: echoed,
+                    cell,
+                    receipt,
+                },
+                descriptors,
+            ) => {
                 assert_eq!(echoed, request);
                 let mut files = descriptors.into_iter().map(File::from);
                 let mut next = || files.next().unwrap();
                 let (job, stdin, stdout, stderr) = (next(), next(), next(), next());
-                Ok(OpenCell { number: cell, receipt, job, stdin: Some(stdin), stdout, stderr })
+                Ok(OpenCell {
+                    number: cell,
+                    receipt,
+                    job,
+                    stdin: Some(stdin),
+                    stdout,
+                    stderr,
+                })
             }
             (Reply::Failed { failure, .. }, _) => Err(failure),
             (other, _) => panic!("not an answer to Open: {other:?}"),
@@ -135,14 +178,29 @@ impl Keeper {
         self.next += 1;
         self.link.send(&Request::Probe { request: self.next }).unwrap();
         match self.reply() {
-            (Reply::Probed { receipt, strict, workstation, .. }, _) => (receipt, strict, workstation),
+            (
+                Reply::Probed {
+                    receipt,
+                    strict,
+                    workstation,
+                    ..
+                },
+                _,
+            ) => (receipt, strict, workstation),
             (other, _) => panic!("not an answer to Probe: {other:?}"),
         }
     }
 
     pub fn start_deadlines(&self, cell: &OpenCell, wall_nanos: u64, cpu_nanos: u64) {
         let cell = cell.number;
-        self.link.send(&Request::Start { cell, wall_nanos, cpu_nanos, lease_nanos: 60 * SECOND }).unwrap();
+        self.link
+            .send(&Request::Start {
+                cell,
+                wall_nanos,
+                cpu_nanos,
+                lease_nanos: 60 * SECOND,
+            })
+            .unwrap();
     }
 
     /// Starts a command in an open cell.
@@ -153,7 +211,12 @@ impl Keeper {
     }
 
     pub fn kill(&self, cell: CellNumber) {
-        self.link.send(&Request::Kill { cell, reason: KillReason::Cancelled }).unwrap();
+        self.link
+            .send(&Request::Kill {
+                cell,
+                reason: KillReason::Cancelled,
+            })
+            .unwrap();
     }
 
     /// The end of a cell and of everything of it.
@@ -164,7 +227,11 @@ impl Keeper {
         cell.stderr.read_to_string(&mut stderr).unwrap();
         let facts = self.await_end(cell.number);
         self.release(cell.number);
-        Outcome { facts, stdout, stderr }
+        Outcome {
+            facts,
+            stdout,
+            stderr,
+        }
     }
 
     pub fn await_end(&self, cell: CellNumber) -> CellFacts {
@@ -213,7 +280,9 @@ impl Keeper {
 
     /// Until the keeper has no child.
     pub fn await_no_cells(&self) {
-        residue::until("every cell is gone", || residue::children(self.child.id()).is_empty());
+        residue::until("every cell is gone", || {
+            residue::children(self.child.id()).is_empty()
+        });
     }
 }
 
@@ -225,7 +294,15 @@ pub fn has_groups(keeper: &mut Keeper) -> bool {
 /// Reads one file of the workspace through an enter-helper.
 pub fn read_file(descriptors: Vec<OwnedFd>, name: &[u8]) -> Vec<u8> {
     let mut socket = descriptors.into_iter().map(File::from).next().unwrap();
-    socket.write_all(&FileRequest::Get { path: CellPath::new(name).unwrap(), max_bytes: 1 << 20 }.encode()).unwrap();
+    socket
+        .write_all(
+            &FileRequest::Get {
+                path: CellPath::new(name).unwrap(),
+                max_bytes: 1 << 20,
+            }
+            .encode(),
+        )
+        .unwrap();
     let mut frames = FrameReader::new();
     let mut content = Vec::new();
     loop {
@@ -234,7 +311,12 @@ pub fn read_file(descriptors: Vec<OwnedFd>, name: &[u8]) -> Vec<u8> {
                 FileReply::Data(bytes) => content.extend(bytes),
                 FileReply::FileEnd { .. } => return content,
                 FileReply::Ready | FileReply::FileStart { .. } => {}
-                other => panic!("not a file: {other:?}"),
+                other @ (FileReply::Done
+                | FileReply::Failed { .. }
+                | FileReply::Refused { .. }
+                | FileReply::Entry(_)
+                | FileReply::Skipped { .. }
+                | FileReply::Finished { .. }) => panic!("not a file: {other:?}"),
             }
         }
         let mut buffer = [0; 4096];
@@ -247,7 +329,10 @@ pub fn read_file(descriptors: Vec<OwnedFd>, name: &[u8]) -> Vec<u8> {
 pub fn send_spec(cell: &mut OpenCell, argv: &[&str]) {
     let spec = ExecSpec {
         argv: argv.iter().map(|word| (*word).into()).collect(),
-        env: vec![("PATH".into(), "/usr/bin:/bin".into()), ("HOME".into(), "/workspace".into())],
+        env: vec![
+            ("PATH".into(), "/usr/bin:/bin".into()),
+            ("HOME".into(), "/workspace".into()),
+        ],
         cwd: "/workspace".into(),
         runner_channel: RunnerChannel::Close,
     };
@@ -256,9 +341,18 @@ pub fn send_spec(cell: &mut OpenCell, argv: &[&str]) {
 
 /// Limits small enough for many cells at once.
 pub fn small() -> CellLimits {
-    CellLimits { memory_bytes: 256 << 20, workspace_bytes: 32 << 20, tmp_bytes: 16 << 20, shm_bytes: 16 << 20, ..CellLimits::DEFAULT }
+    CellLimits {
+        memory_bytes: 256 << 20,
+        workspace_bytes: 32 << 20,
+        tmp_bytes: 16 << 20,
+        shm_bytes: 16 << 20,
+        ..CellLimits::DEFAULT
+    }
 }
 
 pub fn is_root() -> bool {
-    Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n")
+    Command::new("id")
+        .arg("-u")
+        .output()
+        .is_ok_and(|output| output.stdout == b"0\n")
 }

@@ -20,20 +20,27 @@ impl Residue {
         Residue {
             descriptors: std::fs::read_dir(proc.join("fd")).unwrap().count(),
             children: children(keeper.child.id()).len(),
-            groups: groups_named(&format!("-{}", keeper.child.id())).iter().map(|base| entries(base)).sum(),
+            groups: groups_named(&format!("-{}", keeper.child.id()))
+                .iter()
+                .map(|base| entries(base))
+                .sum(),
             mounts: mounts.lines().count(),
         }
     }
 }
 
 fn entries(directory: &Path) -> usize {
-    std::fs::read_dir(directory).map_or(0, |entries| entries.flatten().filter(|entry| entry.path().is_dir()).count())
+    std::fs::read_dir(directory).map_or(0, |entries| {
+        entries.flatten().filter(|entry| entry.path().is_dir()).count()
+    })
 }
 
 /// The children of a process, zombies included.
 pub fn children(pid: u32) -> Vec<u32> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    text.split_whitespace().filter_map(|word| word.parse().ok()).collect()
+    text.split_whitespace()
+        .filter_map(|word| word.parse().ok())
+        .collect()
 }
 
 /// Control groups of keepers whose name contains this.
@@ -44,7 +51,9 @@ pub fn groups_named(part: &str) -> Vec<PathBuf> {
 }
 
 fn find_groups(directory: &Path, part: &str, depth: usize, found: &mut Vec<PathBuf>) {
-    let Ok(entries) = std::fs::read_dir(directory) else { return };
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return;
+    };
     for entry in entries.flatten() {
         if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             continue;
@@ -61,8 +70,13 @@ fn find_groups(directory: &Path, part: &str, depth: usize, found: &mut Vec<PathB
 /// Processes whose real uid is this one of the host.
 pub fn processes_of(uid: u32) -> usize {
     let wanted = format!("Uid:\t{uid}\t");
-    let statuses = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path().join("status"));
-    statuses.filter(|path| std::fs::read_to_string(path).is_ok_and(|text| text.contains(&wanted))).count()
+    let statuses = std::fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path().join("status"));
+    statuses
+        .filter(|path| std::fs::read_to_string(path).is_ok_and(|text| text.contains(&wanted)))
+        .count()
 }
 
 /// Until no process of this uid is left.
