@@ -12,6 +12,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use tracing::error;
 
+/// Upper bounds of histograms, from a short program to the longest.
+const SECONDS: [f64; 14] = [
+    0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 600.0,
+];
+
 /// The numbers of one daemon. Not a global: several daemons may live in one process.
 #[derive(Clone)]
 pub(crate) struct Metrics {
@@ -21,7 +26,12 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     pub(crate) fn new() -> Self {
-        let recorder = PrometheusBuilder::new().build_recorder();
+        let mut builder = PrometheusBuilder::new();
+        // Without buckets a histogram becomes a summary, which nobody can add up over daemons. Never empty.
+        if let Ok(with_buckets) = PrometheusBuilder::new().set_buckets(&SECONDS) {
+            builder = with_buckets;
+        }
+        let recorder = builder.build_recorder();
         let handle = recorder.handle();
         let metrics = Self {
             recorder: Arc::new(recorder),
@@ -51,7 +61,7 @@ impl Metrics {
         self.with(|| metrics::counter!("brig_jobs_accepted_total", "method" => method).increment(1));
     }
 
-    pub(crate) fn job_started(&self) {
+    pub(crate) fn attempt_started(&self) {
         self.with(|| {
             metrics::counter!("brig_attempts_started_total").increment(1);
             metrics::gauge!("brig_attempts_running").increment(1.0);

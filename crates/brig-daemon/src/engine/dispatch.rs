@@ -71,16 +71,30 @@ fn start(engine: &Arc<Engine>, claim: Claim, seat: Arc<Seat>, slot: OwnedSemapho
     let span = info_span!("attempt", job = %claim.job.id, attempt = claim.attempt);
     let lease_end = Timestamp::now().plus(engine.settings.lease);
     engine.expiry.not_later_than(lease_end);
-    let engine_of_task = Arc::clone(engine);
+    let seated = Seated {
+        engine: Arc::clone(engine),
+        seat,
+        _slot: slot,
+    };
+    engine.metrics.attempt_started();
     engine.tasks.spawn(
         async move {
-            engine_of_task.metrics.job_started();
-            run_attempt(&engine_of_task, claim, &seat).await;
-            engine_of_task.seats.leave(&seat);
-            engine_of_task.metrics.attempt_left();
-            // The cell is gone: the next job may have its place.
-            drop(slot);
+            run_attempt(&seated.engine, claim, &seated.seat).await;
         }
         .instrument(span),
     );
+}
+
+/// A running attempt's seat and slot, given back when it is over, however it ends: by then its cell is gone.
+struct Seated {
+    engine: Arc<Engine>,
+    seat: Arc<Seat>,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Drop for Seated {
+    fn drop(&mut self) {
+        self.engine.seats.leave(&self.seat);
+        self.engine.metrics.attempt_left();
+    }
 }

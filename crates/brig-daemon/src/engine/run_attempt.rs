@@ -27,6 +27,8 @@ pub(crate) async fn run_attempt(engine: &Arc<Engine>, claim: Claim, seat: &Arc<S
     let journal = Journal::new(job.spec.limits.output_kept.0);
     let commits = Arc::clone(&journal).commit(Arc::clone(engine), Arc::clone(seat));
     let commits = engine.tasks.spawn(commits);
+    // Whatever happens here, the journal does not wait for more for ever.
+    let closing = CloseOnDrop(&journal);
 
     let mut cell = None;
     let told = tokio::select! {
@@ -35,7 +37,7 @@ pub(crate) async fn run_attempt(engine: &Arc<Engine>, claim: Claim, seat: &Arc<S
     };
 
     // What is not committed yet goes into the same transaction as the end.
-    journal.close();
+    drop(closing);
     let rest = commits.await.unwrap_or_default();
     let end = match told {
         Ok(lived) => lived.judge(engine, &job, &journal, &rest),
@@ -48,6 +50,15 @@ pub(crate) async fn run_attempt(engine: &Arc<Engine>, claim: Claim, seat: &Arc<S
         && let Err(error) = cell.destroy().await
     {
         error!(%error, "a cell could not be destroyed");
+    }
+}
+
+/// Closes a journal.
+struct CloseOnDrop<'a>(&'a Journal);
+
+impl Drop for CloseOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }
 

@@ -47,6 +47,15 @@ impl Feeds {
         }
     }
 
+    /// The last watcher of a job goes: its feed is forgotten.
+    fn leave(&self, job: JobId) {
+        let mut live = self.lock();
+        // The one that goes is still counted.
+        if live.get(&job).is_some_and(|feed| feed.receiver_count() <= 1) {
+            live.remove(&job);
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<JobId, broadcast::Sender<Seen>>> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -215,6 +224,12 @@ impl Watch {
 
     async fn record_of_job(&self) -> Result<Arc<Job>, EngineError> {
         Ok(Arc::new(self.engine.store.get(&self.tenant, self.job).await?))
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.engine.feeds.leave(self.job);
     }
 }
 

@@ -9,6 +9,8 @@ mod lease;
 #[cfg(test)]
 mod lifetime;
 #[cfg(test)]
+mod service;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod watching;
