@@ -194,7 +194,7 @@ impl<'a> Supervisor<'a> {
         let timeout = PollTimeout::try_from(KILL_AGAIN).map_err(|_too_long| Errno::EINVAL)?;
         while begun.elapsed() < KILL_PATIENCE {
             if killed_at.is_none_or(|at| at.elapsed() >= KILL_AGAIN) {
-                match kill(Pid::from_raw(-1), Signal::SIGKILL) {
+                match kill(self.everything(), Signal::SIGKILL) {
                     Ok(()) | Err(Errno::ESRCH) => {}
                     Err(errno) => return Err(errno),
                 }
@@ -210,6 +210,16 @@ impl<'a> Supervisor<'a> {
             }
         }
         self.report()
+    }
+
+    /// Everything in the pid namespace. A control arm without one must not kill what else runs under the same id:
+    /// there it is the main process's group.
+    fn everything(&self) -> Pid {
+        if nix::unistd::getpid().as_raw() == 1 {
+            Pid::from_raw(-1)
+        } else {
+            Pid::from_raw(-self.main.as_raw())
+        }
     }
 
     fn report(&self) -> nix::Result<Ending> {

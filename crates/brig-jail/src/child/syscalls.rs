@@ -42,6 +42,7 @@ const INIT_CALLS: &[libc::c_long] = &[
     libc::SYS_timerfd_settime,
     libc::SYS_signalfd4,
     libc::SYS_kill,
+    libc::SYS_getpid,
     libc::SYS_wait4,
     libc::SYS_getrusage,
     libc::SYS_clock_gettime,

@@ -47,10 +47,10 @@ pub(crate) struct Ran {
 
 impl Ran {
     pub(crate) fn exit_code(&self) -> Option<i32> {
-        match self.ended {
-            FromInit::Ended { wait_status, .. } if wait_status & 0x7f == 0 => Some(wait_status >> 8),
-            _ => None,
-        }
+        let FromInit::Ended { wait_status, .. } = self.ended else {
+            return None;
+        };
+        (wait_status & 0x7f == 0).then_some(wait_status >> 8)
     }
 }
 
@@ -69,8 +69,7 @@ pub(crate) fn shape() -> CellShape {
     }
 }
 
-/// The host's own programs, read-only.
-pub(crate) fn plan() -> JailPlan {
+fn image() -> Vec<ImageEntry> {
     let bind = |path: &str| ImageEntry::ReadOnlyBind {
         source: path.into(),
         target: path.into(),
@@ -109,9 +108,14 @@ pub(crate) fn plan() -> JailPlan {
     if Path::new("/etc/ld.so.cache").exists() {
         image.push(bind("/etc/ld.so.cache"));
     }
+    image
+}
+
+/// The host's own programs, read-only.
+pub(crate) fn plan() -> JailPlan {
     JailPlan {
         shape: shape(),
-        image,
+        image: image(),
         proc_mount: ProcMount::Own,
         host_name: "cell".to_owned(),
         landlock: LandlockPlan {
