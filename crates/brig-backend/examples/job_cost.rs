@@ -38,7 +38,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let config = serde_json::to_string(&KeeperConfig::new(Vec::new(), "job-cost"))?;
     let init = init.to_str().ok_or("a path that is text")?;
     let (link, mut keeper) = spawn_keeper(&here.with_file_name("backend_keeper"), [config.as_str(), init])?;
-    let config = JailConfig { python: "/usr/bin/python3".to_owned(), signs: HostSigns::gather() };
+    let config = JailConfig {
+        python: "/usr/bin/python3".to_owned(),
+        signs: HostSigns::gather(),
+    };
     let backend = JailBackend::start(link, config, &TaskTracker::new())?;
     let report = backend.probe().await?;
     let works = report.levels.iter().find(|(_, obstacle)| obstacle.is_none());
@@ -50,7 +53,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
             backend.warm_up(level, &LimitsPolicy::default().default).await?;
         }
         let started = Instant::now();
-        Command::new("/usr/bin/python3").args(["-I", "-c", "print(1)"]).output()?;
+        Command::new("/usr/bin/python3")
+            .args(["-I", "-c", "print(1)"])
+            .output()?;
         columns[0].push(started.elapsed());
         let times = job(&backend, level).await?;
         let warm = usize::from(round >= rounds / 2);
@@ -58,10 +63,19 @@ async fn main() -> Result<(), Box<dyn Error>> {
         columns[2 + warm].push(times[1]);
         columns[4].push(times[2]);
     }
-    let names = ["bare", "open", "exec, runner from source", "exec, compiled runner", "destroy"];
+    let names = [
+        "bare",
+        "open",
+        "exec, runner from source",
+        "exec, compiled runner",
+        "destroy",
+    ];
     for (name, column) in names.into_iter().zip(&mut columns) {
         column.sort();
-        println!("{name:28} {:7.2} ms", column[column.len() / 2].as_secs_f64() * 1e3);
+        println!(
+            "{name:28} {:7.2} ms",
+            column[column.len() / 2].as_secs_f64() * 1e3
+        );
     }
     drop(backend);
     keeper.wait()?;
@@ -70,10 +84,25 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 async fn job(backend: &JailBackend, level: IsolationLevel) -> Result<[Duration; 3], Box<dyn Error>> {
     let limits = LimitsPolicy::default().default;
-    let request = CellRequest { image: ImageName::host(), isolation: level, network: NetworkPolicy::None, limits };
-    let start = Start::Python { code: b"print(1)".to_vec(), file: None, args: vec![] };
+    let request = CellRequest {
+        image: ImageName::host(),
+        isolation: level,
+        network: NetworkPolicy::None,
+        limits,
+    };
+    let start = Start::Python {
+        code: b"print(1)".to_vec(),
+        file: None,
+        args: vec![],
+    };
     let stdin = Bulk::Memory(vec![]);
-    let execution = Execution { start, env: vec![], redact: vec![], stdin, lease: Duration::from_secs(60) };
+    let execution = Execution {
+        start,
+        env: vec![],
+        redact: vec![],
+        stdin,
+        lease: Duration::from_secs(60),
+    };
     let begun = Instant::now();
     let mut cell = backend.open(&request).await?;
     let opened = Instant::now();

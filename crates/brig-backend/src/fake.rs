@@ -6,8 +6,8 @@
 use async_trait::async_trait;
 use brig_core::StreamName;
 use brig_core::backend::{
-    Backend, BackendError, CellControl, CellRequest, CollectLimits, Collected, Environment, Execution, Exit, FileSink,
-    HostReport, OutputPiece, OutputSink, ProgramReport, Start, Upload,
+    Backend, BackendError, CellControl, CellRequest, CollectLimits, Collected, Environment, Execution, Exit,
+    FileSink, HostReport, OutputPiece, OutputSink, ProgramReport, Start, Upload,
 };
 use brig_core::exit::{ExitFacts, KillCause, MainExit};
 use brig_core::outcome::CollectedFile;
@@ -128,8 +128,14 @@ impl Backend for FakeBackend {
     }
 
     async fn probe(&self) -> Result<HostReport, BackendError> {
-        let levels = vec![(IsolationLevel::Strict, None), (IsolationLevel::Workstation, None)];
-        Ok(HostReport { receipt: receipt(IsolationLevel::Strict), levels })
+        let levels = vec![
+            (IsolationLevel::Strict, None),
+            (IsolationLevel::Workstation, None),
+        ];
+        Ok(HostReport {
+            receipt: receipt(IsolationLevel::Strict),
+            levels,
+        })
     }
 
     async fn open(&self, request: &CellRequest) -> Result<Box<dyn Environment>, BackendError> {
@@ -173,7 +179,10 @@ impl FakeControl {
 impl CellControl for FakeControl {
     fn kill(&self, cause: KillCause) {
         self.backend.see(Seen::Killed(cause));
-        self.cause.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(cause);
+        self.cause
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert(cause);
         self.killed.cancel();
     }
 
@@ -233,13 +242,24 @@ enum Next {
 }
 
 impl FakeEnvironment {
-    async fn step(&mut self, step: Step, run: &mut Running, output: &dyn OutputSink) -> Result<Next, BackendError> {
+    async fn step(
+        &mut self,
+        step: Step,
+        run: &mut Running,
+        output: &dyn OutputSink,
+    ) -> Result<Next, BackendError> {
         match step {
             Step::Output(stream, data) => {
                 run.count(stream, &data);
-                let excess = usize::try_from(run.produced.saturating_sub(self.output_most)).unwrap_or(usize::MAX);
+                let excess =
+                    usize::try_from(run.produced.saturating_sub(self.output_most)).unwrap_or(usize::MAX);
                 let kept = data.len().saturating_sub(excess);
-                output.output(OutputPiece { stream, data: data[..kept].to_vec() }).await;
+                output
+                    .output(OutputPiece {
+                        stream,
+                        data: data[..kept].to_vec(),
+                    })
+                    .await;
                 if excess > 0 {
                     run.killed(Some(KillCause::OutputLimit));
                     return Ok(Next::End);
@@ -291,11 +311,17 @@ impl Environment for FakeEnvironment {
     }
 
     async fn upload(&mut self, files: Vec<Upload>) -> Result<(), BackendError> {
-        self.backend.see(Seen::Uploaded(files.iter().map(|file| file.path.to_string()).collect()));
+        self.backend.see(Seen::Uploaded(
+            files.iter().map(|file| file.path.to_string()).collect(),
+        ));
         Ok(())
     }
 
-    async fn exec(&mut self, execution: Execution, output: Arc<dyn OutputSink>) -> Result<Exit, BackendError> {
+    async fn exec(
+        &mut self,
+        execution: Execution,
+        output: Arc<dyn OutputSink>,
+    ) -> Result<Exit, BackendError> {
         self.backend.see(Seen::Started(execution.start));
         let mut run = Running::new();
         for step in std::mem::take(&mut self.script) {
@@ -313,13 +339,22 @@ impl Environment for FakeEnvironment {
         sink: &mut dyn FileSink,
     ) -> Result<Collected, BackendError> {
         self.backend.see(Seen::Downloaded);
-        let keep = |source| BackendError::Io { act: "keep a collected file", source };
+        let keep = |source| BackendError::Io {
+            act: "keep a collected file",
+            source,
+        };
         let mut collected = Collected::default();
         let most = usize::try_from(limits.files).unwrap_or(usize::MAX);
-        let patterns: Vec<Vec<u8>> = wanted.iter().map(|pattern| pattern.as_str().as_bytes().to_vec()).collect();
-        let globs = GlobSet::new(&patterns).map_err(|_invalid| BackendError::Protocol("an invalid pattern"))?;
+        let patterns: Vec<Vec<u8>> = wanted
+            .iter()
+            .map(|pattern| pattern.as_str().as_bytes().to_vec())
+            .collect();
+        let globs =
+            GlobSet::new(&patterns).map_err(|_invalid| BackendError::Protocol("an invalid pattern"))?;
         let matches = |path: &str| {
-            let end = path.split('/').fold(globs.start(), |state, name| globs.step(&state, name.as_bytes()));
+            let end = path
+                .split('/')
+                .fold(globs.start(), |state, name| globs.step(&state, name.as_bytes()));
             globs.matches(&end)
         };
         for (path, content) in self.files.iter().filter(|(path, _)| matches(path)).take(most) {
@@ -327,7 +362,11 @@ impl Environment for FakeEnvironment {
             sink.data(content).await.map_err(keep)?;
             let file = sink.end().await.map_err(keep)?;
             let size = u64::try_from(content.len()).unwrap_or(u64::MAX);
-            collected.files.push(CollectedFile { path: path.clone(), file, size });
+            collected.files.push(CollectedFile {
+                path: path.clone(),
+                file,
+                size,
+            });
         }
         Ok(collected)
     }

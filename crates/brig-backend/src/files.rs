@@ -74,7 +74,11 @@ impl Helper {
         stream.set_nonblocking(true).map_err(FilesError::Helper)?;
         let stream = UnixStream::from_std(stream).map_err(FilesError::Helper)?;
         let deadline = Instant::now() + time;
-        let mut helper = Helper { stream, frames: FrameReader::new(), deadline };
+        let mut helper = Helper {
+            stream,
+            frames: FrameReader::new(),
+            deadline,
+        };
         match helper.receive().await? {
             FileReply::Ready => Ok(helper),
             FileReply::Failed { errno } => Err(FilesError::Helper(io::Error::from_raw_os_error(errno))),
@@ -129,7 +133,10 @@ pub async fn place(socket: OwnedFd, files: Vec<Upload>) -> Result<(), FilesError
 
 async fn place_one(helper: &mut Helper, upload: Upload) -> Result<(), FilesError> {
     let path = upload.path.as_str().to_owned();
-    let unusable = |source| FilesError::Content { path: path.clone(), source };
+    let unusable = |source| FilesError::Content {
+        path: path.clone(),
+        source,
+    };
     let mut content = Content::open(upload.content).map_err(unusable)?;
     let mode = match upload.mode {
         FileMode::Regular => wire::FileMode::Plain,
@@ -139,7 +146,13 @@ async fn place_one(helper: &mut Helper, upload: Upload) -> Result<(), FilesError
         path: path.clone(),
         source: io::Error::new(io::ErrorKind::InvalidInput, error),
     })?;
-    helper.send(&FileRequest::Put { path: target, size: content.size, mode }).await?;
+    helper
+        .send(&FileRequest::Put {
+            path: target,
+            size: content.size,
+            mode,
+        })
+        .await?;
     let mut left = content.size;
     while left > 0 {
         let part = content.next(left).map_err(unusable)?;
@@ -172,12 +185,18 @@ impl Content {
         Ok(match bulk {
             Bulk::Memory(bytes) => {
                 let size = length(&bytes);
-                Content { from: Box::new(io::Cursor::new(bytes)), size }
+                Content {
+                    from: Box::new(io::Cursor::new(bytes)),
+                    size,
+                }
             }
             Bulk::File(mut file) => {
                 io::Seek::rewind(&mut file)?;
                 let size = file.metadata()?.len();
-                Content { from: Box::new(file), size }
+                Content {
+                    from: Box::new(file),
+                    size,
+                }
             }
         })
     }
@@ -202,9 +221,16 @@ pub async fn collect(
     sink: &mut dyn FileSink,
 ) -> Result<Collected, FilesError> {
     let mut helper = Helper::greet(socket, limits.time + GRACE).await?;
-    let mut collection = Collection { left: limits, seen: HashSet::new(), collected: Collected::default() };
+    let mut collection = Collection {
+        left: limits,
+        seen: HashSet::new(),
+        collected: Collected::default(),
+    };
     for patterns in wanted.chunks(wire::PATTERNS_MAX) {
-        let patterns = patterns.iter().map(|pattern| pattern.as_str().as_bytes().to_vec()).collect();
+        let patterns = patterns
+            .iter()
+            .map(|pattern| pattern.as_str().as_bytes().to_vec())
+            .collect();
         let limits = collection.limits();
         helper.send(&FileRequest::Collect { patterns, limits }).await?;
         collection.walk(&mut helper, sink).await?;
@@ -237,7 +263,9 @@ impl Collection {
             match helper.receive().await? {
                 FileReply::FileStart { path, .. } => self.keep(helper, path, sink).await?,
                 FileReply::Skipped { path, reason } => self.skip(&path, reason.word().to_owned()),
-                FileReply::Finished { skipped, truncated, .. } => {
+                FileReply::Finished {
+                    skipped, truncated, ..
+                } => {
                     self.finish(skipped, truncated);
                     return Ok(());
                 }
@@ -254,40 +282,66 @@ impl Collection {
         }
     }
 
-    /// One file. Its bytes are counted here, whatever the helper says at the end.
-    async fn keep(&mut self, helper: &mut Helper, path: Vec<u8>, sink: &mut dyn FileSink) -> Result<(), FilesError> {
-        let fresh = !self.seen.contains(&path);
-        let shown = escaped(&path);
-        if fresh {
-            sink.begin(&shown).await.map_err(FilesError::Keep)?;
+    /// One file. Its bytes are counted here, whatever the helper says at the end; nothing is kept half.
+    async fn keep(
+        &mut self,
+        helper: &mut Helper,
+        path: Vec<u8>,
+        sink: &mut dyn FileSink,
+    ) -> Result<(), FilesError> {
+        if self.left.files == 0 {
+            return Err(FilesError::Nonsense);
         }
+        let shown = escaped(&path);
+        if self.seen.contains(&path) {
+            // An earlier request gave it out already.
+            return self.receive_file(helper, None).await.map(|_size| ());
+        }
+        sink.begin(&shown).await.map_err(FilesError::Keep)?;
+        match self.receive_file(helper, Some(&mut *sink)).await {
+            Ok(Some(size)) => {
+                let file = sink.end().await.map_err(FilesError::Keep)?;
+                self.left.files -= 1;
+                self.left.bytes = Bytes(self.left.bytes.0.saturating_sub(size));
+                self.collected.files.push(CollectedFile {
+                    path: shown,
+                    file,
+                    size,
+                });
+                self.seen.insert(path);
+                Ok(())
+            }
+            Ok(None) => {
+                sink.discard().await;
+                self.skip(&path, "it grew while it was read".to_owned());
+                Ok(())
+            }
+            Err(error) => {
+                sink.discard().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// The bytes of one file; its size, or `None` where it was cut off.
+    async fn receive_file(
+        &self,
+        helper: &mut Helper,
+        mut sink: Option<&mut dyn FileSink>,
+    ) -> Result<Option<u64>, FilesError> {
         let mut size = 0;
         loop {
             match helper.receive().await? {
                 FileReply::Data(bytes) => {
                     size += length(&bytes);
-                    if size > self.left.bytes.0 || self.left.files == 0 {
-                        sink.discard().await;
+                    if size > self.left.bytes.0 {
                         return Err(FilesError::Nonsense);
                     }
-                    if fresh {
+                    if let Some(sink) = &mut sink {
                         sink.data(&bytes).await.map_err(FilesError::Keep)?;
                     }
                 }
-                FileReply::FileEnd { .. } if !fresh => return Ok(()),
-                FileReply::FileEnd { truncated: true, .. } => {
-                    sink.discard().await;
-                    self.skip(&path, "it grew while it was read".to_owned());
-                    return Ok(());
-                }
-                FileReply::FileEnd { .. } => {
-                    let file = sink.end().await.map_err(FilesError::Keep)?;
-                    self.left.files = self.left.files.saturating_sub(1);
-                    self.left.bytes = Bytes(self.left.bytes.0.saturating_sub(size));
-                    self.collected.files.push(CollectedFile { path: shown, file, size });
-                    self.seen.insert(path);
-                    return Ok(());
-                }
+                FileReply::FileEnd { truncated, .. } => return Ok((!truncated).then_some(size)),
                 FileReply::Ready
                 | FileReply::Done
                 | FileReply::Failed { .. }
@@ -301,7 +355,13 @@ impl Collection {
     }
 
     fn skip(&mut self, path: &[u8], reason: String) {
-        let skipped = SkippedFile { path: escaped(path), reason };
+        if self.seen.contains(path) {
+            return;
+        }
+        let skipped = SkippedFile {
+            path: escaped(path),
+            reason,
+        };
         let room = usize::try_from(wire::SKIPPED_MAX).unwrap_or(usize::MAX);
         if self.collected.skipped.len() < room && !self.collected.skipped.contains(&skipped) {
             self.collected.skipped.push(skipped);
@@ -311,11 +371,17 @@ impl Collection {
     fn finish(&mut self, skipped: u32, truncated: bool) {
         if skipped > wire::SKIPPED_MAX {
             let more = skipped - wire::SKIPPED_MAX;
-            self.collected.skipped.push(SkippedFile { path: String::new(), reason: format!("{more} more were skipped") });
+            self.collected.skipped.push(SkippedFile {
+                path: String::new(),
+                reason: format!("{more} more were skipped"),
+            });
         }
         if truncated {
             let reason = "not everything was looked at: too many entries, or too slow".to_owned();
-            self.collected.skipped.push(SkippedFile { path: String::new(), reason });
+            self.collected.skipped.push(SkippedFile {
+                path: String::new(),
+                reason,
+            });
         }
     }
 }
@@ -323,3 +389,6 @@ impl Collection {
 fn length(bytes: &[u8]) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

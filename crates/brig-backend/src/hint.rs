@@ -73,7 +73,9 @@ fn memory(happened: &Happened<'_>) -> Option<String> {
     if happened.facts.oom_kills > 0 {
         let whom = match happened.facts.main {
             MainExit::Signalled(9) => "the program was killed",
-            MainExit::Exited(_) | MainExit::Signalled(_) | MainExit::Unknown => "a process that it started was killed",
+            MainExit::Exited(_) | MainExit::Signalled(_) | MainExit::Unknown => {
+                "a process that it started was killed"
+            }
         };
         return Some(format!(
             "memory limit {memory} reached and {whom}: raise it with --memory (files in /workspace, /tmp and /dev/shm count, too)"
@@ -85,7 +87,11 @@ fn memory(happened: &Happened<'_>) -> Option<String> {
 
 fn processes(happened: &Happened<'_>) -> Option<String> {
     let refused = happened.facts.forks_refused > 0
-        || raised(happened, &[], &["can't start new thread", "Resource temporarily unavailable"]);
+        || raised(
+            happened,
+            &[],
+            &["can't start new thread", "Resource temporarily unavailable"],
+        );
     refused.then(|| {
         format!(
             "limit of {} processes reached (threads count, too): raise it with --pids",
@@ -117,7 +123,10 @@ fn disk(happened: &Happened<'_>) -> Option<String> {
         ));
     }
     if raised(happened, &[], &["Too many open files"]) {
-        return Some(format!("limit of {} open files per process reached", limits.open_files));
+        return Some(format!(
+            "limit of {} open files per process reached",
+            limits.open_files
+        ));
     }
     raised(happened, &[], &["Read-only file system"])
         .then(|| "the system is read-only for jobs: write below /workspace, /tmp or /dev/shm".to_owned())
@@ -138,7 +147,10 @@ fn import(happened: &Happened<'_>) -> Option<String> {
     if calls.is_empty() {
         return None;
     }
-    Some(format!("the import of {module} failed and the sandbox refused {}", named(calls)))
+    Some(format!(
+        "the import of {module} failed and the sandbox refused {}",
+        named(calls)
+    ))
 }
 
 /// Refused calls beside an unhappy end.
@@ -148,14 +160,24 @@ fn refused(happened: &Happened<'_>) -> Option<String> {
         return None;
     }
     let text = named(&facts.refused_calls);
-    Some(format!("the sandbox refused {text}: an \"operation not permitted\" may come from this"))
+    Some(format!(
+        "the sandbox refused {text}: an \"operation not permitted\" may come from this"
+    ))
 }
 
 fn named(calls: &[RefusedCall]) -> String {
-    let mut text = String::from(if calls.len() == 1 { "the system call " } else { "the system calls " });
+    let mut text = String::from(if calls.len() == 1 {
+        "the system call "
+    } else {
+        "the system calls "
+    });
     for (index, call) in calls.iter().take(NAMED_MAX).enumerate() {
         let comma = if index == 0 { "" } else { ", " };
-        let times = if call.count == 1 { "once".to_owned() } else { format!("{} times", call.count) };
+        let times = if call.count == 1 {
+            "once".to_owned()
+        } else {
+            format!("{} times", call.count)
+        };
         // Writing to a String cannot fail.
         let _infallible = write!(text, "{comma}{} ({times})", call.name);
     }
@@ -166,9 +188,18 @@ fn named(calls: &[RefusedCall]) -> String {
 }
 
 fn network(happened: &Happened<'_>) -> Option<String> {
-    let names = ["socket.gaierror", "gaierror", "urllib.error.URLError", "requests.exceptions.ConnectionError"];
-    raised(happened, &names, &["Network is unreachable", "Temporary failure in name resolution"])
-        .then(|| "jobs have no network: only loopback inside the job's own cell works".to_owned())
+    let names = [
+        "socket.gaierror",
+        "gaierror",
+        "urllib.error.URLError",
+        "requests.exceptions.ConnectionError",
+    ];
+    raised(
+        happened,
+        &names,
+        &["Network is unreachable", "Temporary failure in name resolution"],
+    )
+    .then(|| "jobs have no network: only loopback inside the job's own cell works".to_owned())
 }
 
 #[cfg(test)]
@@ -177,19 +208,43 @@ mod tests {
     use brig_core::limits::LimitsPolicy;
 
     fn exception(name: &str, message: &str) -> Exception {
-        Exception { name: name.into(), message: message.into(), frames: vec![], traceback: String::new() }
+        Exception {
+            name: name.into(),
+            message: message.into(),
+            frames: vec![],
+            traceback: String::new(),
+        }
     }
 
     fn say(facts: &ExitFacts, exception: Option<&Exception>, importing: &str) -> Vec<String> {
         let limits = LimitsPolicy::default().default;
-        hints(&Happened { facts, limits: &limits, exception, importing, trouble: None })
+        hints(&Happened {
+            facts,
+            limits: &limits,
+            exception,
+            importing,
+            trouble: None,
+        })
     }
 
     #[test]
     fn a_quiet_success_needs_no_words() {
         assert!(say(&ExitFacts::exited(0), None, "").is_empty());
-        let calls = vec![RefusedCall { name: "mount".into(), count: 1 }];
-        assert!(say(&ExitFacts { refused_calls: calls, ..ExitFacts::exited(0) }, None, "").is_empty());
+        let calls = vec![RefusedCall {
+            name: "mount".into(),
+            count: 1,
+        }];
+        assert!(
+            say(
+                &ExitFacts {
+                    refused_calls: calls,
+                    ..ExitFacts::exited(0)
+                },
+                None,
+                ""
+            )
+            .is_empty()
+        );
     }
 
     #[test]
@@ -207,9 +262,18 @@ mod tests {
             say(&killed(KillCause::CpuTime), None, ""),
             ["CPU time limit 60 s reached: raise it with --cpu-time"]
         );
-        let oom = ExitFacts { main: MainExit::Signalled(9), oom_kills: 1, ..ExitFacts::exited(0) };
-        assert!(say(&oom, None, "")[0].starts_with("memory limit 512 MiB reached and the program was killed"));
-        let forks = ExitFacts { forks_refused: 3, ..ExitFacts::exited(1) };
+        let oom = ExitFacts {
+            main: MainExit::Signalled(9),
+            oom_kills: 1,
+            ..ExitFacts::exited(0)
+        };
+        assert!(
+            say(&oom, None, "")[0].starts_with("memory limit 512 MiB reached and the program was killed")
+        );
+        let forks = ExitFacts {
+            forks_refused: 3,
+            ..ExitFacts::exited(1)
+        };
         assert_eq!(
             say(&forks, None, ""),
             ["limit of 64 processes reached (threads count, too): raise it with --pids"]
@@ -221,7 +285,10 @@ mod tests {
     #[test]
     fn an_import_that_met_a_refusal_says_so() {
         let facts = ExitFacts {
-            refused_calls: vec![RefusedCall { name: "io_uring_setup".into(), count: 2 }],
+            refused_calls: vec![RefusedCall {
+                name: "io_uring_setup".into(),
+                count: 2,
+            }],
             ..ExitFacts::exited(1)
         };
         let error = exception("PermissionError", "[Errno 1] Operation not permitted");
@@ -231,7 +298,9 @@ mod tests {
         );
         assert_eq!(
             say(&facts, Some(&error), ""),
-            ["the sandbox refused the system call io_uring_setup (2 times): an \"operation not permitted\" may come from this"]
+            [
+                "the sandbox refused the system call io_uring_setup (2 times): an \"operation not permitted\" may come from this"
+            ]
         );
     }
 
@@ -244,7 +313,10 @@ mod tests {
 
     #[test]
     fn a_program_that_looks_for_the_network_is_told_that_there_is_none() {
-        let error = exception("socket.gaierror", "[Errno -3] Temporary failure in name resolution");
+        let error = exception(
+            "socket.gaierror",
+            "[Errno -3] Temporary failure in name resolution",
+        );
         assert!(say(&ExitFacts::exited(1), Some(&error), "")[0].starts_with("jobs have no network"));
     }
 }

@@ -6,7 +6,9 @@
 
 use brig_core::backend::BackendError;
 use brig_jail::client::{KeeperLink, LinkError};
-use brig_jail::protocol::{CellFacts, CellLimits, CellNumber, CellReceipt, ImageDigest, KillReason, Level, Network};
+use brig_jail::protocol::{
+    CellFacts, CellLimits, CellNumber, CellReceipt, ImageDigest, KillReason, Level, Network,
+};
 use brig_jail::protocol::{Reply, Request, RequestNumber};
 use brig_jail::stage::SetupFailure;
 use std::collections::{HashMap, VecDeque};
@@ -65,7 +67,6 @@ pub enum KeeperRefusal {
     Malformed,
 }
 
-
 /// A handle on the keeper. Clones share it; when the last one is dropped the link is closed and the keeper ends.
 #[derive(Debug, Clone)]
 pub struct Keeper {
@@ -116,8 +117,10 @@ impl Keeper {
             deprecated,
             reason = "what replaces it is unsafe code; the link keeps one descriptor as long as it lives"
         )]
-        let link = AsyncFd::new(link)
-            .map_err(|source| BackendError::Io { act: "watch the keeper's socket", source })?;
+        let link = AsyncFd::new(link).map_err(|source| BackendError::Io {
+            act: "watch the keeper's socket",
+            source,
+        })?;
         let closed = CancellationToken::new();
         let shared = Arc::new(Shared {
             link,
@@ -129,7 +132,10 @@ impl Keeper {
         });
         tasks.spawn(read_replies(Arc::clone(&shared)).instrument(info_span!("keeper_replies")));
         tasks.spawn(flush_outbox(Arc::clone(&shared)).instrument(info_span!("keeper_outbox")));
-        Ok(Keeper { shared, _open: Arc::new(closed.drop_guard()) })
+        Ok(Keeper {
+            shared,
+            _open: Arc::new(closed.drop_guard()),
+        })
     }
 
     /// Waits until the keeper is gone. A daemon cannot go on then.
@@ -150,7 +156,13 @@ impl Keeper {
     ) -> Result<OpenedCell, KeeperRefusal> {
         let request = self.number();
         let (sender, receiver) = oneshot::channel();
-        let open = Request::Open { request, image, level, network, limits };
+        let open = Request::Open {
+            request,
+            image,
+            level,
+            network,
+            limits,
+        };
         self.ask(request, Waiter::Cell(sender), open);
         receiver.await.unwrap_or(Err(KeeperRefusal::Lost))
     }
@@ -162,7 +174,11 @@ impl Keeper {
     pub async fn open_files(&self, cell: CellNumber) -> Result<OwnedFd, KeeperRefusal> {
         let request = self.number();
         let (sender, receiver) = oneshot::channel();
-        self.ask(request, Waiter::Files(sender), Request::OpenFiles { request, cell });
+        self.ask(
+            request,
+            Waiter::Files(sender),
+            Request::OpenFiles { request, cell },
+        );
         receiver.await.unwrap_or(Err(KeeperRefusal::Lost))
     }
 
@@ -240,19 +256,35 @@ impl Shared {
             }
             state.lost = true;
             state.outbox.clear();
-            (std::mem::take(&mut state.waiting), std::mem::take(&mut state.cells))
+            (
+                std::mem::take(&mut state.waiting),
+                std::mem::take(&mut state.cells),
+            )
         };
-        error!(requests = waiting.len(), cells = cells.len(), how, "the keeper is gone");
+        error!(
+            requests = waiting.len(),
+            cells = cells.len(),
+            how,
+            "the keeper is gone"
+        );
         self.lost.cancel();
     }
 
     fn route(&self, reply: Reply, descriptors: Vec<OwnedFd>) {
         match reply {
-            Reply::Opened { request, cell, receipt } => self.opened(request, cell, receipt, descriptors),
+            Reply::Opened {
+                request,
+                cell,
+                receipt,
+            } => self.opened(request, cell, receipt, descriptors),
             Reply::FilesOpened { request, .. } => self.files_opened(request, descriptors),
             Reply::Failed { request, failure } => self.failed(request, failure),
             Reply::Ended { cell, facts } => {
-                let ended = self.state().cells.get_mut(&cell).and_then(|slot| slot.ended.take());
+                let ended = self
+                    .state()
+                    .cells
+                    .get_mut(&cell)
+                    .and_then(|slot| slot.ended.take());
                 // Nobody waits any more when the environment was dropped; its Release is on the way.
                 if ended.is_some_and(|ended| ended.send(facts).is_err()) {
                     warn!(cell, "a cell ended that nobody waits for");
@@ -265,15 +297,30 @@ impl Shared {
                     let _nobody_waits = released.send(());
                 }
             }
-            Reply::Probed { request, receipt, strict, workstation } => {
+            Reply::Probed {
+                request,
+                receipt,
+                strict,
+                workstation,
+            } => {
                 if let Some(Waiter::Probe(waiter)) = self.state().waiting.remove(&request) {
-                    let _nobody_waits = waiter.send(Ok(Probed { receipt, strict, workstation }));
+                    let _nobody_waits = waiter.send(Ok(Probed {
+                        receipt,
+                        strict,
+                        workstation,
+                    }));
                 }
             }
         }
     }
 
-    fn opened(&self, request: RequestNumber, cell: CellNumber, receipt: CellReceipt, descriptors: Vec<OwnedFd>) {
+    fn opened(
+        &self,
+        request: RequestNumber,
+        cell: CellNumber,
+        receipt: CellReceipt,
+        descriptors: Vec<OwnedFd>,
+    ) {
         let waiter = self.state().waiting.remove(&request);
         let Some(Waiter::Cell(waiter)) = waiter else {
             warn!(cell, "a cell was opened that nobody asked for");
@@ -286,9 +333,21 @@ impl Shared {
         };
         let (ended_sender, ended) = oneshot::channel();
         let (released_sender, released) = oneshot::channel();
-        let slot = CellSlot { ended: Some(ended_sender), released: Some(released_sender) };
+        let slot = CellSlot {
+            ended: Some(ended_sender),
+            released: Some(released_sender),
+        };
         self.state().cells.insert(cell, slot);
-        let opened = OpenedCell { number: cell, receipt, job, stdin, stdout, stderr, ended, released };
+        let opened = OpenedCell {
+            number: cell,
+            receipt,
+            job,
+            stdin,
+            stdout,
+            stderr,
+            ended,
+            released,
+        };
         if waiter.send(Ok(opened)).is_err() {
             // The request was given up while the cell was built.
             self.post(Request::Release { cell });
@@ -369,61 +428,4 @@ async fn flush(shared: &Shared) -> Result<(), LinkError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use brig_jail::client::keeper_socketpair;
-    use brig_jail::stage::Stage;
-
-    fn limits() -> CellLimits {
-        crate::jail::cell_limits(&brig_core::limits::LimitsPolicy::default().default)
-    }
-
-    #[tokio::test]
-    async fn the_death_of_the_keeper_reaches_every_waiter() {
-        let (keeper_end, daemon_end) = keeper_socketpair().unwrap();
-        let keeper = Keeper::start(KeeperLink::new(daemon_end), &TaskTracker::new()).unwrap();
-        let asking = keeper.open(ImageDigest::HOST, Level::Strict, Network::None, limits());
-        let dying = async { drop(keeper_end) };
-        let (answer, ()) = tokio::join!(asking, dying);
-        assert_eq!(answer.unwrap_err(), KeeperRefusal::Lost);
-        keeper.lost().await;
-        let again = keeper.open(ImageDigest::HOST, Level::Strict, Network::None, limits()).await;
-        assert_eq!(again.unwrap_err(), KeeperRefusal::Lost);
-    }
-
-    #[tokio::test]
-    async fn the_link_is_closed_with_the_last_handle() {
-        let (keeper_end, daemon_end) = keeper_socketpair().unwrap();
-        let keeper = Keeper::start(KeeperLink::new(daemon_end), &TaskTracker::new()).unwrap();
-        let clone = keeper.clone();
-        drop(keeper);
-        clone.post(Request::Drain);
-        drop(clone);
-        let socket = std::os::unix::net::UnixStream::from(keeper_end);
-        let mut socket = tokio::net::UnixStream::from_std(socket).unwrap();
-        let mut bytes = [0; 1_024];
-        assert!(tokio::io::AsyncReadExt::read(&mut socket, &mut bytes).await.unwrap() > 0);
-        assert_eq!(tokio::io::AsyncReadExt::read(&mut socket, &mut bytes).await.unwrap(), 0);
-    }
-
-    #[tokio::test]
-    async fn answers_find_their_requests_whatever_their_order() {
-        let (keeper_end, daemon_end) = keeper_socketpair().unwrap();
-        let keeper = Keeper::start(KeeperLink::new(daemon_end), &TaskTracker::new()).unwrap();
-        let open = |keeper: Keeper| async move {
-            keeper.open(ImageDigest::HOST, Level::Strict, Network::None, limits()).await
-        };
-        let failure = |errno| SetupFailure { stage: Stage::Mount, item: 1, errno };
-        let answering = async {
-            // Both requests are in the socket when the two futures were polled once.
-            tokio::task::yield_now().await;
-            for (request, errno) in [(2, 22), (1, 11)] {
-                let reply = Reply::Failed { request, failure: failure(errno) };
-                nix::unistd::write(&keeper_end, &reply.encode()).unwrap();
-            }
-        };
-        let (first, second, ()) = tokio::join!(open(keeper.clone()), open(keeper.clone()), answering);
-        assert_eq!(first.unwrap_err(), KeeperRefusal::Failed(failure(11)));
-        assert_eq!(second.unwrap_err(), KeeperRefusal::Failed(failure(22)));
-    }
-}
+mod tests;

@@ -76,7 +76,13 @@ impl Outlet {
     /// An outlet that takes at most `most` bytes and shows none of `secrets`.
     #[must_use]
     pub fn new(most: u64, secrets: Secrets) -> Self {
-        Self { inner: Mutex::default(), secrets, most, ready: Notify::new(), room: Notify::new() }
+        Self {
+            inner: Mutex::default(),
+            secrets,
+            most,
+            ready: Notify::new(),
+            room: Notify::new(),
+        }
     }
 
     /// Takes what a stream gave. Bytes beyond the limit are counted, not kept.
@@ -92,7 +98,11 @@ impl Outlet {
         inner.put(stream, shown);
         drop(inner);
         self.ready.notify_one();
-        if lost == 0 { Produced::Within } else { Produced::Exceeded }
+        if lost == 0 {
+            Produced::Within
+        } else {
+            Produced::Exceeded
+        }
     }
 
     /// Waits until there is room for more.
@@ -182,7 +192,10 @@ mod tests {
     }
 
     fn piece(stream: StreamName, data: &[u8]) -> OutputPiece {
-        OutputPiece { stream, data: data.to_vec() }
+        OutputPiece {
+            stream,
+            data: data.to_vec(),
+        }
     }
 
     #[tokio::test]
@@ -199,8 +212,11 @@ mod tests {
         outlet.close();
         let sink = Collected::default();
         outlet.deliver(&sink).await;
-        let expected =
-            [piece(StreamName::Stdout, b"ab"), piece(StreamName::Stderr, b"c"), piece(StreamName::Stdout, b"d")];
+        let expected = [
+            piece(StreamName::Stdout, b"ab"),
+            piece(StreamName::Stderr, b"c"),
+            piece(StreamName::Stdout, b"d"),
+        ];
         assert_eq!(*sink.0.lock().unwrap(), expected);
         assert_eq!(outlet.totals(), (3, 1));
     }
@@ -214,7 +230,10 @@ mod tests {
         outlet.close();
         let sink = Collected::default();
         outlet.deliver(&sink).await;
-        assert_eq!(*sink.0.lock().unwrap(), [piece(StreamName::Stdout, b"abc"), piece(StreamName::Stderr, b"d")]);
+        assert_eq!(
+            *sink.0.lock().unwrap(),
+            [piece(StreamName::Stdout, b"abc"), piece(StreamName::Stderr, b"d")]
+        );
         assert_eq!(outlet.totals(), (1_003, 2));
     }
 
@@ -242,7 +261,10 @@ mod tests {
         outlet.close();
         let sink = Collected::default();
         outlet.deliver(&sink).await;
-        assert_eq!(*sink.0.lock().unwrap(), [piece(StreamName::Stdout, b"pass [redacted]")]);
+        assert_eq!(
+            *sink.0.lock().unwrap(),
+            [piece(StreamName::Stdout, b"pass [redacted]")]
+        );
         assert_eq!(outlet.totals(), (15, 0));
     }
 }

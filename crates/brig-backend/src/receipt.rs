@@ -19,8 +19,14 @@ const NAMESPACES: [(u32, &str); 7] = [
 ];
 
 /// Bits of `CellReceipt::controllers`.
-const CONTROLLERS: [(u8, &str); 6] =
-    [(1, "memory"), (2, "cpu"), (4, "pids"), (8, "io"), (16, "swap off"), (32, "kill file")];
+const CONTROLLERS: [(u8, &str); 6] = [
+    (1, "memory"),
+    (2, "cpu"),
+    (4, "pids"),
+    (8, "io"),
+    (16, "swap off"),
+    (32, "kill file"),
+];
 
 /// The receipt for users.
 #[must_use]
@@ -32,7 +38,11 @@ pub fn describe(receipt: &CellReceipt, image: &str) -> Receipt {
         cell: if receipt.prepared { "prepared" } else { "on_demand" }.to_owned(),
         layers: vec![
             namespaces(receipt),
-            layer("root", LayerState::Active, "read-only image; private /workspace, /tmp, /dev/shm".to_owned()),
+            layer(
+                "root",
+                LayerState::Active,
+                "read-only image; private /workspace, /tmp, /dev/shm".to_owned(),
+            ),
             layer(
                 "identity",
                 LayerState::Active,
@@ -42,7 +52,11 @@ pub fn describe(receipt: &CellReceipt, image: &str) -> Receipt {
             landlock(receipt),
             seccomp(receipt),
             cgroup(receipt),
-            layer("rlimits", LayerState::Active, "file size, open files, processes, core 0".to_owned()),
+            layer(
+                "rlimits",
+                LayerState::Active,
+                "file size, open files, processes, core 0".to_owned(),
+            ),
             proc_layer(receipt),
             scheduling(receipt),
         ],
@@ -56,7 +70,12 @@ pub fn setup_error(failure: &SetupFailure, signs: &HostSigns) -> BackendError {
         Some(remedy) => (remedy.problem.to_owned(), remedy.fix.to_owned()),
         None => (format!("item {}", failure.item), "see `brig doctor`".to_owned()),
     };
-    BackendError::Setup { stage: failure.stage.word().to_owned(), item, errno: failure.errno, remedy }
+    BackendError::Setup {
+        stage: failure.stage.word().to_owned(),
+        item,
+        errno: failure.errno,
+        remedy,
+    }
 }
 
 /// The level in the words of the core.
@@ -69,13 +88,23 @@ pub fn level(level: Level) -> IsolationLevel {
 }
 
 fn layer(name: &str, state: LayerState, detail: String) -> Layer {
-    Layer { name: name.to_owned(), state, detail }
+    Layer {
+        name: name.to_owned(),
+        state,
+        detail,
+    }
 }
 
 fn namespaces(receipt: &CellReceipt) -> Layer {
-    let (present, absent): (Vec<_>, Vec<_>) =
-        NAMESPACES.into_iter().partition(|(flag, _)| receipt.namespaces & flag != 0);
-    let names = |list: Vec<(u32, &str)>| list.into_iter().map(|(_, name)| name).collect::<Vec<_>>().join(", ");
+    let (present, absent): (Vec<_>, Vec<_>) = NAMESPACES
+        .into_iter()
+        .partition(|(flag, _)| receipt.namespaces & flag != 0);
+    let names = |list: Vec<(u32, &str)>| {
+        list.into_iter()
+            .map(|(_, name)| name)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
     if absent.is_empty() {
         return layer("namespaces", LayerState::Active, names(present));
     }
@@ -86,15 +115,21 @@ fn namespaces(receipt: &CellReceipt) -> Layer {
 fn uid(receipt: &CellReceipt) -> Layer {
     let uid = receipt.uid;
     match receipt.uid_kind {
-        UidKind::Own => {
-            layer("uid", LayerState::Missing, format!("the invoking user's own uid {uid} outside the cell"))
-        }
-        UidKind::RootRange => {
-            layer("uid", LayerState::Active, format!("uid {uid} outside the cell, of the range configured for root"))
-        }
-        UidKind::Subordinate => {
-            layer("uid", LayerState::Active, format!("uid {uid} outside the cell, of the user's subordinate range"))
-        }
+        UidKind::Own => layer(
+            "uid",
+            LayerState::Missing,
+            format!("the invoking user's own uid {uid} outside the cell"),
+        ),
+        UidKind::RootRange => layer(
+            "uid",
+            LayerState::Active,
+            format!("uid {uid} outside the cell, of the range configured for root"),
+        ),
+        UidKind::Subordinate => layer(
+            "uid",
+            LayerState::Active,
+            format!("uid {uid} outside the cell, of the user's subordinate range"),
+        ),
     }
 }
 
@@ -112,8 +147,16 @@ fn landlock(receipt: &CellReceipt) -> Layer {
 }
 
 fn seccomp(receipt: &CellReceipt) -> Layer {
-    let digest: String = receipt.filter_digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    let refusals = if receipt.refusals_reported { "reported" } else { "unreported" };
+    let digest: String = receipt
+        .filter_digest
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let refusals = if receipt.refusals_reported {
+        "reported"
+    } else {
+        "unreported"
+    };
     let calls = receipt.allowed_calls;
     let detail = format!("{calls} calls allowed, filter {digest}, refusals: {refusals}");
     layer("seccomp", LayerState::Active, detail)
@@ -126,10 +169,16 @@ fn cgroup(receipt: &CellReceipt) -> Layer {
         CgroupKind::V2 => "version 2",
         CgroupKind::Hybrid => "hybrid (limits in version 1, kill in version 2)",
     };
-    let held = CONTROLLERS.into_iter().filter(|(bit, _)| receipt.controllers & bit != 0);
+    let held = CONTROLLERS
+        .into_iter()
+        .filter(|(bit, _)| receipt.controllers & bit != 0);
     let names: Vec<_> = held.map(|(_, name)| name).collect();
     let whole = receipt.controllers & 7 == 7;
-    let state = if whole { LayerState::Active } else { LayerState::Partial };
+    let state = if whole {
+        LayerState::Active
+    } else {
+        LayerState::Partial
+    };
     layer("cgroup", state, format!("{version}: {}", names.join(", ")))
 }
 
@@ -137,14 +186,26 @@ fn proc_layer(receipt: &CellReceipt) -> Layer {
     if receipt.own_proc {
         layer("proc", LayerState::Active, "the cell's own, masked".to_owned())
     } else {
-        layer("proc", LayerState::Partial, "synthetic: the outer /proc is masked here".to_owned())
+        layer(
+            "proc",
+            LayerState::Partial,
+            "synthetic: the outer /proc is masked here".to_owned(),
+        )
     }
 }
 
 fn scheduling(receipt: &CellReceipt) -> Layer {
     if receipt.init_class_raised {
-        layer("scheduling", LayerState::Active, "PID 1 runs in a raised class".to_owned())
+        layer(
+            "scheduling",
+            LayerState::Active,
+            "PID 1 runs in a raised class".to_owned(),
+        )
     } else {
-        layer("scheduling", LayerState::Missing, "PID 1 runs in the default class; the keeper kills from outside".to_owned())
+        layer(
+            "scheduling",
+            LayerState::Missing,
+            "PID 1 runs in the default class; the keeper kills from outside".to_owned(),
+        )
     }
 }

@@ -81,10 +81,18 @@ impl Secrets {
 
     /// Fills in `fail`, breadth first: a state's fallback is shorter and known already.
     fn link(&mut self) {
-        let mut edges: Vec<(u32, u8, u32)> = self.next.iter().map(|((from, byte), to)| (*from, *byte, *to)).collect();
+        let mut edges: Vec<(u32, u8, u32)> = self
+            .next
+            .iter()
+            .map(|((from, byte), to)| (*from, *byte, *to))
+            .collect();
         edges.sort_by_key(|(_, _, to)| self.depth[*to as usize]);
         for (from, byte, to) in edges {
-            let fallback = if from == 0 { 0 } else { self.step(self.fail[from as usize], byte) };
+            let fallback = if from == 0 {
+                0
+            } else {
+                self.step(self.fail[from as usize], byte)
+            };
             self.fail[to as usize] = fallback;
             self.found[to as usize] = self.found[to as usize].max(self.found[fallback as usize]);
         }

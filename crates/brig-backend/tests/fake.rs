@@ -43,14 +43,20 @@ async fn a_test_decides_when_a_step_ends_and_sees_what_was_done() {
     let fake = FakeBackend::new();
     let gate = CancellationToken::new();
     fake.script([Step::Until(gate.clone())]);
-    let mut cell = fake.open(&request(IsolationLevel::Strict, limits(|_| {}))).await.unwrap();
+    let mut cell = fake
+        .open(&request(IsolationLevel::Strict, limits(|_| {})))
+        .await
+        .unwrap();
     assert_eq!(fake.open_cells(), (1, 1));
     let running = cell.exec(python("1"), Arc::new(Heard::default()));
     let (exit, ()) = tokio::join!(running, async { gate.cancel() });
     assert_eq!(exit.unwrap().facts.killed, None);
     cell.destroy().await.unwrap();
     let seen = fake.seen();
-    assert!(matches!(seen.as_slice(), [Seen::Opened, Seen::Started(_), Seen::Destroyed]), "{seen:?}");
+    assert!(
+        matches!(seen.as_slice(), [Seen::Opened, Seen::Started(_), Seen::Destroyed]),
+        "{seen:?}"
+    );
     assert_eq!(fake.open_cells(), (0, 1));
 }
 
@@ -59,8 +65,14 @@ async fn a_refusal_and_a_loss_are_errors_of_the_port() {
     let fake = FakeBackend::new();
     fake.refuse(BackendError::Lost("keeper"));
     let wanted = request(IsolationLevel::Strict, limits(|_| {}));
-    assert!(matches!(fake.open(&wanted).await, Err(BackendError::Lost("keeper"))));
+    assert!(matches!(
+        fake.open(&wanted).await,
+        Err(BackendError::Lost("keeper"))
+    ));
     fake.script([Step::Lose]);
     let mut cell = fake.open(&wanted).await.unwrap();
-    assert!(matches!(cell.exec(python("1"), Arc::new(Heard::default())).await, Err(BackendError::Lost("keeper"))));
+    assert!(matches!(
+        cell.exec(python("1"), Arc::new(Heard::default())).await,
+        Err(BackendError::Lost("keeper"))
+    ));
 }

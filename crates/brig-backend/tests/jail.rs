@@ -45,20 +45,29 @@ fn file(name: &str, code: &str, args: &[&str]) -> Start {
 
 #[tokio::test]
 async fn the_jail_conforms() {
-    let Some(jail) = Jail::start("conformance").await else { return };
+    let Some(jail) = Jail::start("conformance").await else {
+        return;
+    };
     conformance::all(&jail).await;
     jail.stop().await;
 }
 
 #[tokio::test]
 async fn a_file_runs_as_python_would_run_it_with_and_without_a_compiled_runner() {
-    let Some(jail) = Jail::start("file").await else { return };
+    let Some(jail) = Jail::start("file").await else {
+        return;
+    };
     let program = "import sys\nprint(sys.argv, __name__, __file__, sys.path[0])\nprint(open(__file__).readline().strip())";
     for warm in [false, true] {
         if warm {
             jail.backend.warm_up(jail.level, &limits(|_| {})).await.unwrap();
         }
-        let (exit, heard) = run(&jail, limits(|_| {}), execution(file("sub/hello.py", program, &["a b", "é"]))).await;
+        let (exit, heard) = run(
+            &jail,
+            limits(|_| {}),
+            execution(file("sub/hello.py", program, &["a b", "é"])),
+        )
+        .await;
         assert_eq!(heard.text(Stderr), "");
         assert_eq!(
             heard.text(Stdout),
@@ -71,8 +80,14 @@ async fn a_file_runs_as_python_would_run_it_with_and_without_a_compiled_runner()
 
 #[tokio::test]
 async fn inputs_stdin_environment_and_outputs_reach_their_places() {
-    let Some(jail) = Jail::start("inputs").await else { return };
-    let mut cell = jail.backend.open(&request(jail.level, limits(|_| {}))).await.unwrap();
+    let Some(jail) = Jail::start("inputs").await else {
+        return;
+    };
+    let mut cell = jail
+        .backend
+        .open(&request(jail.level, limits(|_| {})))
+        .await
+        .unwrap();
     let upload = |path: &str, content: &[u8], mode| Upload {
         path: WorkspacePath::parse(path).unwrap(),
         content: Bulk::Memory(content.to_vec()),
@@ -102,18 +117,32 @@ async fn inputs_stdin_environment_and_outputs_reach_their_places() {
         "3000001 0 ['HOME', 'LANG', 'LOGNAME', 'PATH', 'TOKEN', 'USER']\ntool ran\n1000000 [redacted]\n"
     );
     assert_eq!(exit.facts.main, MainExit::Exited(0));
-    let patterns = [OutputPattern::parse("out*").unwrap(), OutputPattern::parse("evil").unwrap()];
+    let patterns = [
+        OutputPattern::parse("out*").unwrap(),
+        OutputPattern::parse("evil").unwrap(),
+    ];
     let mut kept = Kept::default();
-    let collected = cell.download(&patterns, CollectLimits::default(), &mut kept).await.unwrap();
+    let collected = cell
+        .download(&patterns, CollectLimits::default(), &mut kept)
+        .await
+        .unwrap();
     assert_eq!(kept.files, [("out.bin".to_owned(), big)]);
-    assert_eq!((collected.skipped[0].path.as_str(), collected.skipped[0].reason.as_str()), ("evil", "not a regular file"));
+    assert_eq!(
+        (
+            collected.skipped[0].path.as_str(),
+            collected.skipped[0].reason.as_str()
+        ),
+        ("evil", "not a regular file")
+    );
     cell.destroy().await.unwrap();
     jail.stop().await;
 }
 
 #[tokio::test]
 async fn a_program_that_reads_no_stdin_is_not_waited_for() {
-    let Some(jail) = Jail::start("stdin").await else { return };
+    let Some(jail) = Jail::start("stdin").await else {
+        return;
+    };
     let mut wanted = command(&["/bin/true"]);
     wanted.stdin = Bulk::Memory(vec![b'x'; 10_000_000]);
     let (exit, _) = run(&jail, limits(|_| {}), wanted).await;
@@ -123,9 +152,16 @@ async fn a_program_that_reads_no_stdin_is_not_waited_for() {
 
 #[tokio::test]
 async fn a_limit_that_was_hit_is_told_with_the_way_to_raise_it() {
-    let Some(jail) = Jail::start("limits").await else { return };
+    let Some(jail) = Jail::start("limits").await else {
+        return;
+    };
     let short = limits(|request| request.wall = Some(Duration::from_millis(500)));
-    let (exit, heard) = run(&jail, short, python("print('begun')\nimport time\ntime.sleep(60)")).await;
+    let (exit, heard) = run(
+        &jail,
+        short,
+        python("print('begun')\nimport time\ntime.sleep(60)"),
+    )
+    .await;
     assert_eq!(exit.facts.killed, Some(KillCause::WallTime));
     assert!(was_killed(exit.facts.main));
     assert_eq!(heard.text(Stdout), "begun\n");
@@ -134,29 +170,52 @@ async fn a_limit_that_was_hit_is_told_with_the_way_to_raise_it() {
 
     let small = limits(|request| request.memory = Some(Bytes::mib(128)));
     let (exit, _) = run(&jail, small, python("x = bytearray(400 * 1024 * 1024)")).await;
-    assert!(exit.hints[0].starts_with("memory limit 128 MiB reached"), "{exit:?}");
+    assert!(
+        exit.hints[0].starts_with("memory limit 128 MiB reached"),
+        "{exit:?}"
+    );
     jail.stop().await;
 }
 
 #[tokio::test]
 async fn a_refused_call_is_named() {
-    let Some(jail) = Jail::start("refused").await else { return };
+    let Some(jail) = Jail::start("refused").await else {
+        return;
+    };
     let program = "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\n\
                    print(libc.mount(b'a', b'/tmp', b'tmpfs', 0, None), ctypes.get_errno())\nraise PermissionError('mount')";
     let (exit, heard) = run(&jail, limits(|_| {}), python(program)).await;
     assert_eq!(heard.text(Stdout), "-1 1\n");
-    let names: Vec<&str> = exit.facts.refused_calls.iter().map(|call| call.name.as_str()).collect();
+    let names: Vec<&str> = exit
+        .facts
+        .refused_calls
+        .iter()
+        .map(|call| call.name.as_str())
+        .collect();
     assert_eq!(names, ["mount"]);
-    assert!(exit.hints.iter().any(|hint| hint.contains("mount (once)")), "{:?}", exit.hints);
+    assert!(
+        exit.hints.iter().any(|hint| hint.contains("mount (once)")),
+        "{:?}",
+        exit.hints
+    );
     jail.stop().await;
 }
 
 #[tokio::test]
 async fn the_death_of_the_keeper_ends_every_job_with_a_loss() {
-    let Some(mut jail) = Jail::start("death").await else { return };
+    let Some(mut jail) = Jail::start("death").await else {
+        return;
+    };
     let heard = Arc::new(Heard::default());
-    let mut cell = jail.backend.open(&request(jail.level, limits(|_| {}))).await.unwrap();
-    let running = cell.exec(python("print('ready')\nimport time\ntime.sleep(60)"), heard.clone());
+    let mut cell = jail
+        .backend
+        .open(&request(jail.level, limits(|_| {})))
+        .await
+        .unwrap();
+    let running = cell.exec(
+        python("print('ready')\nimport time\ntime.sleep(60)"),
+        heard.clone(),
+    );
     let killing = async {
         heard.until(Stdout, "ready").await;
         jail.child.kill().unwrap();
@@ -169,9 +228,15 @@ async fn the_death_of_the_keeper_ends_every_job_with_a_loss() {
 
 #[tokio::test]
 async fn a_cell_that_is_dropped_is_released_and_does_not_hold_up_others() {
-    let Some(jail) = Jail::start("dropped").await else { return };
+    let Some(jail) = Jail::start("dropped").await else {
+        return;
+    };
     for _ in 0..10 {
-        let mut cell = jail.backend.open(&request(jail.level, limits(|_| {}))).await.unwrap();
+        let mut cell = jail
+            .backend
+            .open(&request(jail.level, limits(|_| {})))
+            .await
+            .unwrap();
         let running = cell.exec(python("while True: pass"), Arc::new(Heard::default()));
         let gone = tokio::time::timeout(Duration::from_millis(30), running).await;
         assert!(gone.is_err());

@@ -42,7 +42,10 @@ impl CellControl for Control {
     }
 
     fn renew(&self, lease: Duration) {
-        self.keeper.post(Request::Renew { cell: self.number, lease_nanos: nanos(lease) });
+        self.keeper.post(Request::Renew {
+            cell: self.number,
+            lease_nanos: nanos(lease),
+        });
     }
 }
 
@@ -56,7 +59,11 @@ pub(super) struct Lifetime {
 
 impl Lifetime {
     pub(super) fn new(keeper: Keeper, number: CellNumber, released: oneshot::Receiver<()>) -> Lifetime {
-        Lifetime { keeper, number, released: Some(released) }
+        Lifetime {
+            keeper,
+            number,
+            released: Some(released),
+        }
     }
 
     pub(super) fn number(&self) -> CellNumber {
@@ -65,12 +72,16 @@ impl Lifetime {
 
     /// Kills what runs and waits until nothing is left.
     pub(super) async fn release(mut self) -> Result<(), BackendError> {
-        let Some(released) = self.released.take() else { return Ok(()) };
+        let Some(released) = self.released.take() else {
+            return Ok(());
+        };
         self.keeper.post(Request::Release { cell: self.number });
         match timeout(RELEASE_TIME, released).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_sender_is_gone)) => Err(BackendError::Lost(LOST)),
-            Err(_late) => Err(BackendError::Protocol("the keeper did not release a cell in time")),
+            Err(_late) => Err(BackendError::Protocol(
+                "the keeper did not release a cell in time",
+            )),
         }
     }
 }

@@ -14,8 +14,8 @@ use crate::runner::frame::{JobFrame, JobMode, encode_job};
 use crate::runner::{BOOT, VALUE_MAX};
 use brig_core::StreamName;
 use brig_core::backend::{
-    BackendError, Bulk, CellControl, CellRequest, CollectLimits, Collected, Environment, Execution, Exit, FileSink,
-    OutputSink, ProgramReport, Start, Upload,
+    BackendError, Bulk, CellControl, CellRequest, CollectLimits, Collected, Environment, Execution, Exit,
+    FileSink, OutputSink, ProgramReport, Start, Upload,
 };
 use brig_core::exit::KillCause;
 use brig_core::limits::Limits;
@@ -80,7 +80,9 @@ impl Told {
     /// The first word counts: what comes later may be the program pretending to be the runner.
     fn hear(&mut self, event: RunnerEvent) {
         match event {
-            RunnerEvent::Started { from_source, version, .. } => {
+            RunnerEvent::Started {
+                from_source, version, ..
+            } => {
                 debug!(version, from_source, "the interpreter is up");
             }
             RunnerEvent::Value(text) => drop(self.value.get_or_insert(text)),
@@ -112,13 +114,28 @@ impl Told {
 
 impl JailEnvironment {
     pub(super) fn new(shared: Arc<Shared>, cell: OpenedCell, request: &CellRequest) -> JailEnvironment {
-        let OpenedCell { number, receipt, job, stdin, stdout, stderr, ended, released } = cell;
+        let OpenedCell {
+            number,
+            receipt,
+            job,
+            stdin,
+            stdout,
+            stderr,
+            ended,
+            released,
+        } = cell;
         JailEnvironment {
             lifetime: Lifetime::new(shared.keeper.clone(), number, released),
             control: Control::new(shared.keeper.clone(), number),
             receipt: receipt::describe(&receipt, &request.image.0),
             limits: request.limits,
-            ends: Some(Ends { job, stdin, stdout, stderr, ended }),
+            ends: Some(Ends {
+                job,
+                stdin,
+                stdout,
+                stderr,
+                ended,
+            }),
             shared,
         }
     }
@@ -127,19 +144,31 @@ impl JailEnvironment {
     fn opening(&self, start: &Start, env: &[(String, String)]) -> Result<Vec<u8>, BackendError> {
         let (argv, runner_channel) = match start {
             Start::Python { .. } => {
-                let argv = [self.shared.config.python.as_str(), "-c", BOOT].map(Text::from).to_vec();
+                let argv = [self.shared.config.python.as_str(), "-c", BOOT]
+                    .map(Text::from)
+                    .to_vec();
                 (argv, RunnerChannel::Keep)
             }
-            Start::Command { argv } => {
-                (argv.iter().map(|part| Text::from(part.as_str())).collect(), RunnerChannel::Close)
-            }
+            Start::Command { argv } => (
+                argv.iter().map(|part| Text::from(part.as_str())).collect(),
+                RunnerChannel::Close,
+            ),
         };
-        let spec = ExecSpec { argv, env: environment(env), cwd: Text::from(WORKSPACE), runner_channel };
+        let spec = ExecSpec {
+            argv,
+            env: environment(env),
+            cwd: Text::from(WORKSPACE),
+            runner_channel,
+        };
         let mut bytes = spec.encode().map_err(|error| spec_error(&error))?;
         if let Start::Python { code, file, args } = start {
             bytes.extend_from_slice(&self.shared.runner_frame());
             bytes.extend(encode_job(&JobFrame {
-                mode: if file.is_some() { JobMode::File } else { JobMode::Code },
+                mode: if file.is_some() {
+                    JobMode::File
+                } else {
+                    JobMode::Code
+                },
                 value_max: VALUE_MAX,
                 name: file.as_ref().map_or("", |path| path.as_str()),
                 args,
@@ -153,12 +182,18 @@ impl JailEnvironment {
         let opening = self.shared.keeper.open_files(self.lifetime.number());
         match timeout(super::OPEN_TIME, opening).await {
             Ok(opened) => opened.map_err(|refusal| self.shared.error(refusal)),
-            Err(_late) => Err(BackendError::Protocol("the keeper started no enter-helper in time")),
+            Err(_late) => Err(BackendError::Protocol(
+                "the keeper started no enter-helper in time",
+            )),
         }
     }
 
     /// Waits for the end of the cell, and tells everyone who reads from it.
-    async fn end(&self, ended: oneshot::Receiver<CellFacts>, over: &CancellationToken) -> Result<CellFacts, BackendError> {
+    async fn end(
+        &self,
+        ended: oneshot::Receiver<CellFacts>,
+        over: &CancellationToken,
+    ) -> Result<CellFacts, BackendError> {
         let ended = timeout(self.limits.wall + END_SLACK, ended).await;
         over.cancel();
         match ended {
@@ -204,12 +239,23 @@ impl Environment for JailEnvironment {
     }
 
     async fn exec(&mut self, execution: Execution, sink: Arc<dyn OutputSink>) -> Result<Exit, BackendError> {
-        let Execution { start, env, redact, stdin, lease } = execution;
+        let Execution {
+            start,
+            env,
+            redact,
+            stdin,
+            lease,
+        } = execution;
         let opening = self.opening(&start, &env)?;
         drop(start);
-        let ends = self.ends.take().ok_or(BackendError::Protocol("a cell runs one program"))?;
-        let mut channel = Channel::new(ends.job)
-            .map_err(|source| BackendError::Io { act: "open the channel to a cell", source })?;
+        let ends = self
+            .ends
+            .take()
+            .ok_or(BackendError::Protocol("a cell runs one program"))?;
+        let mut channel = Channel::new(ends.job).map_err(|source| BackendError::Io {
+            act: "open the channel to a cell",
+            source,
+        })?;
         let outlet = Outlet::new(self.limits.output_produced.0, Secrets::new(&redact));
         let over = CancellationToken::new();
         let mut told = Told::default();
@@ -235,7 +281,13 @@ impl Environment for JailEnvironment {
             trouble: trouble.as_deref(),
         });
         let (stdout_bytes, stderr_bytes) = outlet.totals();
-        Ok(Exit { facts, report, stdout_bytes, stderr_bytes, hints })
+        Ok(Exit {
+            facts,
+            report,
+            stdout_bytes,
+            stderr_bytes,
+            hints,
+        })
     }
 
     async fn download(
@@ -248,7 +300,9 @@ impl Environment for JailEnvironment {
             return Ok(Collected::default());
         }
         let socket = self.files().await?;
-        files::collect(socket, wanted, limits, sink).await.map_err(files_error)
+        files::collect(socket, wanted, limits, sink)
+            .await
+            .map_err(files_error)
     }
 
     async fn destroy(self: Box<Self>) -> Result<(), BackendError> {
@@ -281,9 +335,15 @@ async fn supply(descriptor: OwnedFd, content: Bulk, over: &CancellationToken) {
 
 /// The base environment with the job's entries over it, each name once.
 fn environment(own: &[(String, String)]) -> Vec<(Text, Text)> {
-    let base = BASE_ENV.iter().filter(|(name, _)| own.iter().all(|(other, _)| other != name));
+    let base = BASE_ENV
+        .iter()
+        .filter(|(name, _)| own.iter().all(|(other, _)| other != name));
     let base = base.map(|(name, value)| (Text::from(*name), Text::from(*value)));
-    base.chain(own.iter().map(|(name, value)| (Text::from(name.as_str()), Text::from(value.as_str())))).collect()
+    base.chain(
+        own.iter()
+            .map(|(name, value)| (Text::from(name.as_str()), Text::from(value.as_str()))),
+    )
+    .collect()
 }
 
 fn spec_error(error: &ExecSpecError) -> BackendError {
@@ -303,14 +363,23 @@ fn files_error(error: FilesError) -> BackendError {
             errno: source.raw_os_error().unwrap_or(0),
             remedy: "make the inputs smaller or raise --workspace".to_owned(),
         },
-        FilesError::Helper(source) => BackendError::Io { act: "speak to the enter-helper", source },
+        FilesError::Helper(source) => BackendError::Io {
+            act: "speak to the enter-helper",
+            source,
+        },
         FilesError::Nonsense => BackendError::Protocol("the enter-helper answered nonsense"),
         FilesError::Deadline => BackendError::Io {
             act: "move files in time",
             source: std::io::ErrorKind::TimedOut.into(),
         },
-        FilesError::Content { source, .. } => BackendError::Io { act: "read an input", source },
-        FilesError::Keep(source) => BackendError::Io { act: "keep a collected file", source },
+        FilesError::Content { source, .. } => BackendError::Io {
+            act: "read an input",
+            source,
+        },
+        FilesError::Keep(source) => BackendError::Io {
+            act: "keep a collected file",
+            source,
+        },
     }
 }
 
@@ -320,9 +389,15 @@ mod tests {
 
     #[test]
     fn a_jobs_own_entry_takes_the_place_of_the_base_one() {
-        let own = [("PATH".to_owned(), "/x".to_owned()), ("A".to_owned(), "1".to_owned())];
+        let own = [
+            ("PATH".to_owned(), "/x".to_owned()),
+            ("A".to_owned(), "1".to_owned()),
+        ];
         let env = environment(&own);
-        let paths: Vec<_> = env.iter().filter(|(name, _)| name.as_bytes() == b"PATH").collect();
+        let paths: Vec<_> = env
+            .iter()
+            .filter(|(name, _)| name.as_bytes() == b"PATH")
+            .collect();
         assert_eq!(paths, [&(Text::from("PATH"), Text::from("/x"))]);
         assert_eq!(env.len(), BASE_ENV.len() + 1);
     }

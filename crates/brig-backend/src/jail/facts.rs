@@ -25,7 +25,10 @@ pub(super) fn exit_facts(facts: &CellFacts) -> Result<ExitFacts, SetupFailure> {
         forks_refused: facts.forks_refused,
         leftovers_killed: facts.leftovers_killed,
         refused_calls: named
-            .map(|call| RefusedCall { name: call_name(call.number), count: call.count })
+            .map(|call| RefusedCall {
+                name: call_name(call.number),
+                count: call.count,
+            })
             .collect(),
         refused_truncated: facts.refused_truncated,
     })

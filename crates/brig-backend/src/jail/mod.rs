@@ -56,10 +56,20 @@ impl JailBackend {
     ///
     /// # Errors
     /// The link cannot be registered with the runtime.
-    pub fn start(link: KeeperLink, config: JailConfig, tasks: &TaskTracker) -> Result<JailBackend, BackendError> {
+    pub fn start(
+        link: KeeperLink,
+        config: JailConfig,
+        tasks: &TaskTracker,
+    ) -> Result<JailBackend, BackendError> {
         let keeper = Keeper::start(link, tasks)?;
         let runner = Mutex::new(runner::runner_frame(None).into());
-        Ok(JailBackend { shared: Arc::new(Shared { keeper, config, runner }) })
+        Ok(JailBackend {
+            shared: Arc::new(Shared {
+                keeper,
+                config,
+                runner,
+            }),
+        })
     }
 
     /// The keeper behind this backend: to hear of its loss, to drain it.
@@ -75,7 +85,9 @@ impl JailBackend {
     /// The cell could not be had or gave no answer. Jobs run all the same.
     pub async fn warm_up(&self, level: IsolationLevel, limits: &Limits) -> Result<(), BackendError> {
         let shared = &self.shared;
-        let cell = shared.open(&ImageName::host(), level, NetworkPolicy::None, limits).await?;
+        let cell = shared
+            .open(&ImageName::host(), level, NetworkPolicy::None, limits)
+            .await?;
         let compiled = warm::compile(shared, cell).await?;
         let frame: Arc<[u8]> = runner::runner_frame(Some(&compiled)).into();
         *shared.runner.lock().unwrap_or_else(PoisonError::into_inner) = frame;
@@ -97,7 +109,9 @@ impl Shared {
         let network = match network {
             NetworkPolicy::None => Network::None,
         };
-        let opening = self.keeper.open(ImageDigest::HOST, wire_level(level), network, cell_limits(limits));
+        let opening = self
+            .keeper
+            .open(ImageDigest::HOST, wire_level(level), network, cell_limits(limits));
         match timeout(OPEN_TIME, opening).await {
             Ok(opened) => opened.map_err(|refusal| self.error(refusal)),
             Err(_late) => Err(BackendError::Protocol("the keeper did not answer in time")),
@@ -112,7 +126,9 @@ impl Shared {
         match refusal {
             KeeperRefusal::Failed(failure) => receipt::setup_error(&failure, &self.config.signs),
             KeeperRefusal::Lost => BackendError::Lost(LOST),
-            KeeperRefusal::Malformed => BackendError::Protocol("the keeper's answer does not fit the request"),
+            KeeperRefusal::Malformed => {
+                BackendError::Protocol("the keeper's answer does not fit the request")
+            }
         }
     }
 
@@ -120,9 +136,15 @@ impl Shared {
         match remedy::for_failure(&failure, &self.config.signs) {
             Some(remedy) => {
                 let problem = format!("{} ({failure})", remedy.problem);
-                Obstacle { problem, remedy: remedy.fix.to_owned() }
+                Obstacle {
+                    problem,
+                    remedy: remedy.fix.to_owned(),
+                }
             }
-            None => Obstacle { problem: failure.to_string(), remedy: "no known remedy".to_owned() },
+            None => Obstacle {
+                problem: failure.to_string(),
+                remedy: "no known remedy".to_owned(),
+            },
         }
     }
 }
@@ -135,8 +157,15 @@ impl Backend for JailBackend {
 
     async fn probe(&self) -> Result<HostReport, BackendError> {
         let shared = &self.shared;
-        let probed = shared.keeper.probe().await.map_err(|refusal| shared.error(refusal))?;
-        let levels = [(IsolationLevel::Strict, probed.strict), (IsolationLevel::Workstation, probed.workstation)];
+        let probed = shared
+            .keeper
+            .probe()
+            .await
+            .map_err(|refusal| shared.error(refusal))?;
+        let levels = [
+            (IsolationLevel::Strict, probed.strict),
+            (IsolationLevel::Workstation, probed.workstation),
+        ];
         Ok(HostReport {
             receipt: receipt::describe(&probed.receipt, &ImageName::host().0),
             levels: levels
@@ -147,9 +176,18 @@ impl Backend for JailBackend {
     }
 
     async fn open(&self, request: &CellRequest) -> Result<Box<dyn Environment>, BackendError> {
-        let CellRequest { image, isolation, network, limits } = request;
+        let CellRequest {
+            image,
+            isolation,
+            network,
+            limits,
+        } = request;
         let opened = self.shared.open(image, *isolation, *network, limits).await?;
-        Ok(Box::new(environment::JailEnvironment::new(Arc::clone(&self.shared), opened, request)))
+        Ok(Box::new(environment::JailEnvironment::new(
+            Arc::clone(&self.shared),
+            opened,
+            request,
+        )))
     }
 }
 

@@ -108,7 +108,13 @@ impl Channel {
     /// Sends what may be sent while listening, in one write where it fits into the socket.
     pub(super) fn split(&mut self) -> (Listener<'_>, Speaker<'_>) {
         let (read, write) = self.stream.split();
-        (Listener { read, rest: &self.rest }, Speaker { write })
+        (
+            Listener {
+                read,
+                rest: &self.rest,
+            },
+            Speaker { write },
+        )
     }
 }
 

@@ -21,12 +21,16 @@ pub(super) async fn compile(shared: &Shared, cell: OpenedCell) -> Result<Compile
     let io = |act| move |source| BackendError::Io { act, source };
     let lifetime = Lifetime::new(shared.keeper.clone(), cell.number, cell.released);
     let spec = ExecSpec {
-        argv: [shared.config.python.as_str(), "-I", "-c", runner::BOOT].map(Text::from).to_vec(),
+        argv: [shared.config.python.as_str(), "-I", "-c", runner::BOOT]
+            .map(Text::from)
+            .to_vec(),
         env: vec![(Text::from("LANG"), Text::from("C.UTF-8"))],
         cwd: Text::from("/"),
         runner_channel: RunnerChannel::Keep,
     };
-    let mut opening = spec.encode().map_err(|_invalid| BackendError::Protocol("the runner's own ExecSpec"))?;
+    let mut opening = spec
+        .encode()
+        .map_err(|_invalid| BackendError::Protocol("the runner's own ExecSpec"))?;
     opening.extend(runner::runner_frame(None));
     opening.extend(runner::compile_only_frame());
     let mut channel = Channel::new(cell.job).map_err(io("open the channel of a warm-up cell"))?;

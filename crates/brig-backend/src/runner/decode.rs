@@ -225,7 +225,11 @@ mod tests {
     }
 
     fn text(bytes: &[u8]) -> Vec<u8> {
-        [u32::try_from(bytes.len()).unwrap().to_le_bytes().as_slice(), bytes].concat()
+        [
+            u32::try_from(bytes.len()).unwrap().to_le_bytes().as_slice(),
+            bytes,
+        ]
+        .concat()
     }
 
     fn exception_frame() -> Vec<u8> {
@@ -255,7 +259,10 @@ mod tests {
     #[test]
     fn a_length_beyond_the_limit_ends_the_decoding_at_once() {
         let mut decoder = Decoder::new();
-        assert_eq!(decoder.push(&raw(VALUE, b"\x0042")), [RunnerEvent::Value("42".into())]);
+        assert_eq!(
+            decoder.push(&raw(VALUE, b"\x0042")),
+            [RunnerEvent::Value("42".into())]
+        );
         assert_eq!(decoder.push(&[0xff, 0xff, 0xff, 0x7f, VALUE]), []);
         assert!(decoder.is_broken());
         assert_eq!(decoder.push(&raw(VALUE, b"\x0043")), []);
@@ -275,7 +282,14 @@ mod tests {
     #[test]
     fn a_frame_that_promises_more_frames_than_it_has_is_malformed() {
         let mut decoder = Decoder::new();
-        let head = [text(b""), text(b"E"), text(b""), text(b""), 9u32.to_le_bytes().to_vec()].concat();
+        let head = [
+            text(b""),
+            text(b"E"),
+            text(b""),
+            text(b""),
+            9u32.to_le_bytes().to_vec(),
+        ]
+        .concat();
         assert_eq!(decoder.push(&raw(EXCEPTION, &head)), []);
         assert!(decoder.is_broken());
     }

@@ -69,7 +69,12 @@ pub struct RunnerParts<'a> {
 /// Encodes a RUNNER frame.
 #[must_use]
 pub fn encode_runner(magic: [u8; 4], parts: &RunnerParts<'_>) -> Vec<u8> {
-    let bodies = [parts.runner_code, parts.runner_source, parts.report_code, parts.report_source];
+    let bodies = [
+        parts.runner_code,
+        parts.runner_source,
+        parts.report_code,
+        parts.report_source,
+    ];
     let mut payload = magic.to_vec();
     for body in bodies {
         payload.extend_from_slice(&length(body.len()));

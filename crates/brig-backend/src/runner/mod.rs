@@ -42,15 +42,22 @@ pub struct Compiled {
 #[must_use]
 pub fn runner_frame(compiled: Option<&Compiled>) -> Vec<u8> {
     let (magic, runner, report) = match compiled {
-        Some(compiled) => (compiled.magic, compiled.runner.as_slice(), compiled.report.as_slice()),
+        Some(compiled) => (
+            compiled.magic,
+            compiled.runner.as_slice(),
+            compiled.report.as_slice(),
+        ),
         None => ([0; 4], [].as_slice(), [].as_slice()),
     };
-    frame::encode_runner(magic, &RunnerParts {
-        runner_code: runner,
-        runner_source: RUNNER_SOURCE,
-        report_code: report,
-        report_source: REPORT_SOURCE,
-    })
+    frame::encode_runner(
+        magic,
+        &RunnerParts {
+            runner_code: runner,
+            runner_source: RUNNER_SOURCE,
+            report_code: report,
+            report_source: REPORT_SOURCE,
+        },
+    )
 }
 
 /// The JOB frame that asks for the compiled form and runs nothing.

@@ -4,11 +4,12 @@ use async_trait::async_trait;
 use brig_backend::fake::Step;
 use brig_core::StreamName::{Stderr, Stdout};
 use brig_core::backend::{
-    Backend, Bulk, CellRequest, CollectLimits, Execution, Exit, FileSink, OutputPiece, OutputSink, ProgramReport, Start,
+    Backend, Bulk, CellRequest, CollectLimits, Execution, Exit, FileSink, OutputPiece, OutputSink,
+    ProgramReport, Start,
 };
 use brig_core::exit::{ExitFacts, KillCause, MainExit};
 use brig_core::id::FileId;
-use brig_core::limits::{Bytes, Limits, LimitsRequest, LimitsPolicy};
+use brig_core::limits::{Bytes, Limits, LimitsPolicy, LimitsRequest};
 use brig_core::spec::{ImageName, IsolationLevel, NetworkPolicy, OutputPattern};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -35,7 +36,11 @@ pub struct Heard {
 impl Heard {
     pub fn text(&self, stream: brig_core::StreamName) -> String {
         let pieces = self.pieces.lock().unwrap();
-        let bytes: Vec<u8> = pieces.iter().filter(|p| p.stream == stream).flat_map(|p| p.data.clone()).collect();
+        let bytes: Vec<u8> = pieces
+            .iter()
+            .filter(|p| p.stream == stream)
+            .flat_map(|p| p.data.clone())
+            .collect();
         String::from_utf8(bytes).unwrap()
     }
 
@@ -89,27 +94,51 @@ pub fn limits(change: impl FnOnce(&mut LimitsRequest)) -> Limits {
 }
 
 pub fn request(level: IsolationLevel, limits: Limits) -> CellRequest {
-    CellRequest { image: ImageName::host(), isolation: level, network: NetworkPolicy::None, limits }
+    CellRequest {
+        image: ImageName::host(),
+        isolation: level,
+        network: NetworkPolicy::None,
+        limits,
+    }
 }
 
 pub fn python(code: &str) -> Execution {
-    let start = Start::Python { code: code.as_bytes().to_vec(), file: None, args: vec![] };
+    let start = Start::Python {
+        code: code.as_bytes().to_vec(),
+        file: None,
+        args: vec![],
+    };
     execution(start)
 }
 
 pub fn command(argv: &[&str]) -> Execution {
-    execution(Start::Command { argv: argv.iter().map(|part| (*part).to_owned()).collect() })
+    execution(Start::Command {
+        argv: argv.iter().map(|part| (*part).to_owned()).collect(),
+    })
 }
 
 pub fn execution(start: Start) -> Execution {
-    Execution { start, env: vec![], redact: vec![], stdin: Bulk::Memory(vec![]), lease: Duration::from_secs(60) }
+    Execution {
+        start,
+        env: vec![],
+        redact: vec![],
+        stdin: Bulk::Memory(vec![]),
+        lease: Duration::from_secs(60),
+    }
 }
 
 /// Runs one program in a cell of its own.
 pub async fn run(subject: &dyn Subject, limits: Limits, execution: Execution) -> (Exit, Arc<Heard>) {
     let heard = Arc::new(Heard::default());
-    let mut cell = subject.backend().open(&request(subject.level(), limits)).await.unwrap();
-    let exit = cell.exec(execution, Arc::clone(&heard) as Arc<dyn OutputSink>).await.unwrap();
+    let mut cell = subject
+        .backend()
+        .open(&request(subject.level(), limits))
+        .await
+        .unwrap();
+    let exit = cell
+        .exec(execution, Arc::clone(&heard) as Arc<dyn OutputSink>)
+        .await
+        .unwrap();
     cell.destroy().await.unwrap();
     (exit, heard)
 }
@@ -133,19 +162,32 @@ async fn an_exit_code_is_told(subject: &dyn Subject) {
 }
 
 async fn output_of_both_streams_arrives_before_the_end(subject: &dyn Subject) {
-    subject.script(vec![Step::Output(Stdout, b"to out\n".to_vec()), Step::Output(Stderr, b"to err\n".to_vec())]);
+    subject.script(vec![
+        Step::Output(Stdout, b"to out\n".to_vec()),
+        Step::Output(Stderr, b"to err\n".to_vec()),
+    ]);
     let argv = ["/bin/sh", "-c", "echo to out; echo to err >&2"];
     let (exit, heard) = run(subject, limits(|_| {}), command(&argv)).await;
-    assert_eq!((heard.text(Stdout).as_str(), heard.text(Stderr).as_str()), ("to out\n", "to err\n"));
+    assert_eq!(
+        (heard.text(Stdout).as_str(), heard.text(Stderr).as_str()),
+        ("to out\n", "to err\n")
+    );
     assert_eq!((exit.stdout_bytes, exit.stderr_bytes), (7, 7));
 }
 
 async fn a_kill_from_outside_has_its_cause_and_keeps_output(subject: &dyn Subject) {
     subject.script(vec![Step::Output(Stdout, b"ready\n".to_vec()), Step::Hang]);
     let heard = Arc::new(Heard::default());
-    let mut cell = subject.backend().open(&request(subject.level(), limits(|_| {}))).await.unwrap();
+    let mut cell = subject
+        .backend()
+        .open(&request(subject.level(), limits(|_| {})))
+        .await
+        .unwrap();
     let control = cell.control();
-    let running = cell.exec(python("print('ready')\nwhile True: pass"), Arc::clone(&heard) as Arc<dyn OutputSink>);
+    let running = cell.exec(
+        python("print('ready')\nwhile True: pass"),
+        Arc::clone(&heard) as Arc<dyn OutputSink>,
+    );
     let killing = async {
         heard.until(Stdout, "ready").await;
         control.renew(Duration::from_secs(60));
@@ -175,7 +217,10 @@ async fn too_much_output_ends_the_program(subject: &dyn Subject) {
 }
 
 async fn value_and_exception_are_reported(subject: &dyn Subject) {
-    let value = ProgramReport { value: Some("42".to_owned()), exception: None };
+    let value = ProgramReport {
+        value: Some("42".to_owned()),
+        exception: None,
+    };
     subject.script(vec![Step::Report(value.clone())]);
     let (exit, _) = run(subject, limits(|_| {}), python("6 * 7")).await;
     assert_eq!(exit.report, value);
@@ -186,11 +231,17 @@ async fn value_and_exception_are_reported(subject: &dyn Subject) {
         frames: vec![],
         traceback: String::new(),
     };
-    let report = ProgramReport { value: None, exception: Some(exception) };
+    let report = ProgramReport {
+        value: None,
+        exception: Some(exception),
+    };
     subject.script(vec![Step::Report(report), Step::End(ExitFacts::exited(1))]);
     let (exit, _) = run(subject, limits(|_| {}), python("1 / 0")).await;
     let told = exit.report.exception.unwrap();
-    assert_eq!((told.name.as_str(), told.message.as_str()), ("ZeroDivisionError", "division by zero"));
+    assert_eq!(
+        (told.name.as_str(), told.message.as_str()),
+        ("ZeroDivisionError", "division by zero")
+    );
     assert_eq!(exit.facts.main, MainExit::Exited(1));
 }
 
@@ -202,14 +253,33 @@ async fn files_are_collected_by_pattern(subject: &dyn Subject) {
     ]);
     let program = "import os\nos.mkdir('sub')\n\
                    for name, data in ('a.txt', '1'), ('sub/b.txt', '22'), ('c.log', '333'):\n    open(name, 'w').write(data)";
-    let mut cell = subject.backend().open(&request(subject.level(), limits(|_| {}))).await.unwrap();
-    let exit = cell.exec(python(program), Arc::new(Heard::default())).await.unwrap();
+    let mut cell = subject
+        .backend()
+        .open(&request(subject.level(), limits(|_| {})))
+        .await
+        .unwrap();
+    let exit = cell
+        .exec(python(program), Arc::new(Heard::default()))
+        .await
+        .unwrap();
     assert_eq!(exit.facts.main, MainExit::Exited(0), "{exit:?}");
-    let patterns = [OutputPattern::parse("*.txt").unwrap(), OutputPattern::parse("sub/*").unwrap()];
+    let patterns = [
+        OutputPattern::parse("*.txt").unwrap(),
+        OutputPattern::parse("sub/*").unwrap(),
+    ];
     let mut kept = Kept::default();
-    let collected = cell.download(&patterns, CollectLimits::default(), &mut kept).await.unwrap();
+    let collected = cell
+        .download(&patterns, CollectLimits::default(), &mut kept)
+        .await
+        .unwrap();
     kept.files.sort();
-    assert_eq!(kept.files, [("a.txt".to_owned(), b"1".to_vec()), ("sub/b.txt".to_owned(), b"22".to_vec())]);
+    assert_eq!(
+        kept.files,
+        [
+            ("a.txt".to_owned(), b"1".to_vec()),
+            ("sub/b.txt".to_owned(), b"22".to_vec())
+        ]
+    );
     assert_eq!(collected.files.len(), 2);
     assert_eq!(collected.skipped, []);
     cell.destroy().await.unwrap();

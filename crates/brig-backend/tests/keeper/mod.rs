@@ -19,7 +19,10 @@ pub struct Jail {
 fn programs() -> Option<(PathBuf, PathBuf)> {
     let here = std::env::current_exe().ok()?;
     let profile = here.parent()?.parent()?;
-    let (keeper, init) = (profile.join("examples/backend_keeper"), profile.join("brig-jail-init"));
+    let (keeper, init) = (
+        profile.join("examples/backend_keeper"),
+        profile.join("brig-jail-init"),
+    );
     for (program, build) in [
         (&init, ["-p", "brig-jail", "--bin", "brig-jail-init"]),
         (&keeper, ["-p", "brig-backend", "--example", "backend_keeper"]),
@@ -27,7 +30,10 @@ fn programs() -> Option<(PathBuf, PathBuf)> {
         if program.exists() {
             continue;
         }
-        let built = Command::new(env!("CARGO")).args(["build", "--quiet"]).args(build).status();
+        let built = Command::new(env!("CARGO"))
+            .args(["build", "--quiet"])
+            .args(build)
+            .status();
         if !built.is_ok_and(|status| status.success()) {
             return None;
         }
@@ -47,16 +53,26 @@ impl Jail {
         let config = serde_json::to_string(&config).unwrap();
         let args = [config.as_str(), init.to_str().unwrap()];
         let (link, child) = brig_jail::embedded::spawn_keeper(&keeper, args).unwrap();
-        let config = JailConfig { python: "/usr/bin/python3".to_owned(), signs: HostSigns::gather() };
+        let config = JailConfig {
+            python: "/usr/bin/python3".to_owned(),
+            signs: HostSigns::gather(),
+        };
         let backend = JailBackend::start(link, config, &TaskTracker::new()).unwrap();
         let report = backend.probe().await.unwrap();
         let works = report.levels.iter().find(|(_, obstacle)| obstacle.is_none());
         let Some((level, _)) = works else {
-            eprintln!("SKIPPED {name}: no level works on this machine: {:?}", report.levels);
+            eprintln!(
+                "SKIPPED {name}: no level works on this machine: {:?}",
+                report.levels
+            );
             return None;
         };
         let level = *level;
-        Some(Jail { backend, level, child })
+        Some(Jail {
+            backend,
+            level,
+            child,
+        })
     }
 
     /// The keeper ends when the daemon's side is closed.
