@@ -3,11 +3,8 @@
 //! A file grows under a temporary name, is made durable as asked, renamed, and only then entered in the index; what
 //! a crash leaves behind is either temporary or unknown to the index, and the cleaner removes both.
 
-use async_trait::async_trait;
-use brig_core::backend::FileSink;
-use brig_core::outcome::CollectedFile;
 use brig_core::spec::Durability;
-use brig_core::store::{FileRecord, Job, Store, StoreError};
+use brig_core::store::{FileRecord, Store, StoreError};
 use brig_core::{Bytes, Fault, FileId, JobId, TenantId, Timestamp};
 use sha2::{Digest, Sha256};
 use std::collections::{HashMap, HashSet};
@@ -78,7 +75,7 @@ impl FileError {
         move |source| Self::Io { act, source }
     }
 
-    fn into_io(self) -> std::io::Error {
+    pub(super) fn into_io(self) -> std::io::Error {
         match self {
             Self::Io { source, .. } => source,
             Self::TooLarge { .. } | Self::QuotaExceeded { .. } => {
@@ -113,8 +110,22 @@ impl FileDepot {
         std::fs::create_dir_all(self.temporary())
     }
 
-    /// Begins a file.
+    /// Begins a file that a caller uploads.
     pub(crate) async fn begin(&self, tenant: &TenantId, name: &str) -> Result<Growing, FileError> {
+        self.grow(tenant, name, None).await
+    }
+
+    /// Begins a file that a job produced.
+    pub(super) async fn begin_of_job(
+        &self,
+        tenant: &TenantId,
+        name: &str,
+        job: JobId,
+    ) -> Result<Growing, FileError> {
+        self.grow(tenant, name, Some(job)).await
+    }
+
+    async fn grow(&self, tenant: &TenantId, name: &str, job: Option<JobId>) -> Result<Growing, FileError> {
         let stored = self.store.stored_bytes(tenant).await?;
         let id = FileId::generate();
         let path = self.temporary().join(id.to_string());
@@ -129,7 +140,7 @@ impl FileDepot {
                 size: 0,
                 sha256: [0; 32],
                 created: Timestamp::now(),
-                job: None,
+                job,
             },
             digest: Sha256::new(),
             file,
@@ -336,71 +347,4 @@ impl Drop for Temporary {
 
 fn lock(growing: &Mutex<HashMap<TenantId, u64>>) -> MutexGuard<'_, HashMap<TenantId, u64>> {
     growing.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Keeps what a job produced.
-pub(crate) struct Collector<'a> {
-    depot: &'a FileDepot,
-    tenant: &'a TenantId,
-    job: JobId,
-    durability: Durability,
-    current: Option<Growing>,
-    kept: Vec<CollectedFile>,
-}
-
-impl<'a> Collector<'a> {
-    pub(crate) fn new(depot: &'a FileDepot, job: &'a Job) -> Self {
-        Self {
-            depot,
-            tenant: &job.tenant,
-            job: job.id,
-            durability: job.spec.durability,
-            current: None,
-            kept: Vec::new(),
-        }
-    }
-
-    /// Files that are complete.
-    pub(crate) fn into_kept(self) -> Vec<CollectedFile> {
-        self.kept
-    }
-}
-
-#[async_trait]
-impl FileSink for Collector<'_> {
-    async fn begin(&mut self, path: &str) -> Result<(), std::io::Error> {
-        let mut growing = self
-            .depot
-            .begin(self.tenant, path)
-            .await
-            .map_err(FileError::into_io)?;
-        growing.record.job = Some(self.job);
-        self.current = Some(growing);
-        Ok(())
-    }
-
-    async fn data(&mut self, bytes: &[u8]) -> Result<(), std::io::Error> {
-        match &mut self.current {
-            Some(growing) => growing.write(bytes).await.map_err(FileError::into_io),
-            None => Err(std::io::Error::other("no file was begun")),
-        }
-    }
-
-    async fn end(&mut self) -> Result<FileId, std::io::Error> {
-        let Some(growing) = self.current.take() else {
-            return Err(std::io::Error::other("no file was begun"));
-        };
-        let done = self.depot.complete(growing, self.durability).await;
-        let record = done.map_err(FileError::into_io)?;
-        self.kept.push(CollectedFile {
-            path: record.name,
-            file: record.id,
-            size: record.size,
-        });
-        Ok(record.id)
-    }
-
-    async fn discard(&mut self) {
-        self.current = None;
-    }
 }

@@ -8,6 +8,7 @@
 //! ```
 
 pub(crate) mod cancel;
+pub(crate) mod collector;
 pub(crate) mod dispatch;
 mod error;
 pub(crate) mod execute;

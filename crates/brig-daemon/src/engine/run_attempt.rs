@@ -1,6 +1,6 @@
 //! The story of one attempt: open → upload → exec → download → judge → end, and destroy in every case.
 
-use super::files::Collector;
+use super::collector::Collector;
 use super::output::Journal;
 use super::seat::Seat;
 use super::verdict::{Lived, Unfinished};

@@ -1,0 +1,78 @@
+//! What a configuration may say.
+
+use super::*;
+
+fn parse(text: &str) -> Result<Config, String> {
+    Config::parse(text, Path::new("brig.toml")).map_err(|error| error.to_string())
+}
+
+#[test]
+fn an_empty_file_gives_the_defaults() {
+    assert_eq!(parse(""), Ok(Config::default()));
+}
+
+#[test]
+fn every_section_is_read() {
+    let text = r#"
+        listen = ["unix:/run/brig/brig.sock", "tcp:127.0.0.1:7070"]
+        data = "/srv/brig"
+        max_concurrent = 8
+        metrics = "127.0.0.1:9464"
+        isolation = "workstation"
+        optional_layers = ["landlock"]
+        drain = "2m"
+        socket_mode = "0660"
+        log = "json"
+        [limits.default]
+        wall_time = "10s"
+        memory = "1GiB"
+        [limits.ceiling]
+        wall_time = "1h"
+        [retention]
+        jobs_for = "1d"
+        stored = "1GiB"
+        [images.host]
+        python = "/opt/venv/bin/python3"
+        read_only = ["/opt/venv"]
+    "#;
+    let config = parse(text).unwrap();
+    assert_eq!(config.listen.len(), 2);
+    assert_eq!(config.limits.default.wall, Duration::from_secs(10));
+    assert_eq!(config.limits.default.memory, Bytes::gib(1));
+    assert_eq!(config.limits.ceiling.wall, Duration::from_secs(3600));
+    assert_eq!(config.drain, Duration::from_secs(120));
+    assert_eq!(config.socket_mode, 0o660);
+    assert_eq!(config.host_image.read_only, [PathBuf::from("/opt/venv")]);
+}
+
+#[test]
+fn a_mistake_names_its_field() {
+    for (text, field) in [
+        ("max_concurrent = 0", "max_concurrent"),
+        ("max_concurent = 1", "max_concurent"),
+        ("listen = [\"tcp:0.0.0.0:1\"]", "listen"),
+        ("listen = [\"tcp:example.org:1\"]", "listen"),
+        ("listen = [\"/run/x\"]", "listen"),
+        ("optional_layers = [\"seccomp\"]", "optional_layers"),
+        ("drain = \"soon\"", "drain"),
+        ("[limits.default]\nwall_time = \"1h\"", "limits.default.wall_time"),
+        ("[limits.default]\nprocesses = 0", "limits.default.processes"),
+        ("[images.host]\npython = \"python3\"", "images.host.python"),
+        ("[retention]\nkeys_for = \"1h\"", "retention.keys_for"),
+        ("socket_mode = \"0666\"", "socket_mode"),
+    ] {
+        let error = parse(text).unwrap_err();
+        assert!(error.contains(field), "{text}: {error}");
+    }
+}
+
+#[test]
+fn an_address_that_others_can_reach_is_refused_with_the_reason() {
+    let refused = "tcp:192.168.1.1:7070"
+        .parse::<ListenAddress>()
+        .unwrap_err()
+        .to_string();
+    assert!(refused.contains("without keys"), "{refused}");
+    assert!("tcp:127.0.0.1:7070".parse::<ListenAddress>().is_ok());
+    assert!("tcp:[::1]:7070".parse::<ListenAddress>().is_ok());
+}
