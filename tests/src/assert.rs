@@ -1,18 +1,26 @@
 //! What must not be left behind: processes, control groups, mounts and temporary files, seen from the host.
 
-use crate::modes::Mode;
+use crate::modes::{Mode, Privilege};
 use crate::process::wait_until;
 use anyhow::{Result, ensure};
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Clean-up may take this long after the result: network and pid namespaces are freed a little later.
 pub const CLEAN_WITHIN: Duration = Duration::from_secs(2);
 
-/// Host-side ids that cells have: the range for root, the subordinate range that `tests/run` gives out.
-const CELL_IDS: [std::ops::Range<u32>; 2] = [0x3000_0000..0x3001_0000, 0x4000_0000..0x4001_0000];
+/// Host-side ids that the cells of a mode have: the default range of root, the one that `tests/run` gives out,
+/// or the user's own.
+fn cell_ids(mode: Mode) -> Range<u32> {
+    match mode.privilege {
+        Privilege::Root => 0x3000_0000..0x3001_0000,
+        Privilege::Subordinate => 0x4000_0000..0x4001_0000,
+        Privilege::Bare => 0..0,
+    }
+}
 
 /// What there is of Brig on the host at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +36,7 @@ impl Surroundings {
     pub fn look(brig: &Path, mode: Mode) -> Self {
         Self {
             processes: processes(brig, mode),
-            groups: groups(),
+            groups: groups(brig),
             mounts: mounts(),
         }
     }
@@ -131,8 +139,10 @@ fn processes(brig: &Path, mode: Mode) -> BTreeMap<u32, String> {
             continue;
         };
         let uid = field(&status, "Uid:").and_then(|uids| uids.split_whitespace().next()?.parse::<u32>().ok());
-        let cell =
-            uid.is_some_and(|uid| CELL_IDS.iter().any(|range| range.contains(&uid)) || user == Some(uid));
+        if is_of_another_keeper(brig, &groups_of(&entry.path())) {
+            continue;
+        }
+        let cell = uid.is_some_and(|uid| cell_ids(mode).contains(&uid) || user == Some(uid));
         let own_file = std::fs::read_link(entry.path().join("exe")).is_ok_and(|file| file == brig);
         if cell || own_file {
             let name = field(&status, "Name:").unwrap_or_default().trim().to_owned();
@@ -143,6 +153,21 @@ fn processes(brig: &Path, mode: Mode) -> BTreeMap<u32, String> {
     found
 }
 
+/// The control groups of a process, as the kernel lists them.
+fn groups_of(process: &Path) -> String {
+    std::fs::read_to_string(process.join("cgroup")).unwrap_or_default()
+}
+
+/// Whether `groups` names the group of a keeper (`brig-INSTANCE-PID`) that is alive and not of the staged
+/// program: somebody else's service on the same host is none of our business.
+fn is_of_another_keeper(brig: &Path, groups: &str) -> bool {
+    let names = groups.split(['/', '\n']).filter(|name| name.starts_with("brig-"));
+    let keepers = names.filter_map(|name| name.rsplit('-').next()?.parse::<u32>().ok());
+    keepers
+        .filter_map(|pid| std::fs::read_link(format!("/proc/{pid}/exe")).ok())
+        .any(|file| file != brig)
+}
+
 /// The value of one line of a `status` file.
 #[must_use]
 pub fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
@@ -150,7 +175,7 @@ pub fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// Control groups of Brig in every tree.
-fn groups() -> BTreeSet<PathBuf> {
+fn groups(brig: &Path) -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
     let mut open = vec![PathBuf::from("/sys/fs/cgroup")];
     while let Some(directory) = open.pop() {
@@ -161,7 +186,7 @@ fn groups() -> BTreeSet<PathBuf> {
             let name = entry.file_name().to_string_lossy().into_owned();
             let ours = name.starts_with("brig-") && !name.starts_with("brig-tests-");
             let cell = name.starts_with("cell-");
-            if ours || cell {
+            if (ours || cell) && !is_of_another_keeper(brig, &entry.path().to_string_lossy()) {
                 found.insert(entry.path());
             }
             open.push(entry.path());

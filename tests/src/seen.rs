@@ -69,7 +69,7 @@ impl Seen {
         } else {
             without_output(&self.report)
         };
-        let cut = |text: &str| text.chars().take(4000).collect::<String>();
+        let cut = |text: &str| text.chars().take(1500).collect::<String>();
         format!(
             "\n  exit {} after {:?}\n  report {report}\n  stdout {:?}\n  stderr {:?}\n  said {:?}",
             self.code,
@@ -307,6 +307,13 @@ impl Seen {
 
 fn without_output(report: &Value) -> String {
     let mut report = report.clone();
+    // Layers that are there are noise; what is missing shows.
+    if let Some(layers) = report
+        .pointer_mut("/receipt/layers")
+        .and_then(Value::as_array_mut)
+    {
+        layers.retain(|layer| layer["state"] != "active");
+    }
     for stream in ["stdout", "stderr"] {
         if let Some(text) = report.get_mut(stream) {
             *text = Value::Null;

@@ -217,12 +217,13 @@ fn bad_mounts(lines: &[&str]) -> Result<()> {
         let propagation = fields.next().unwrap_or_default();
         ensure!(propagation == "private", "{target} is {propagation}");
         ensure!(options.contains(&"nosuid"), "{target} is not nosuid");
-        let device = target.starts_with("/dev/") && !target.starts_with("/dev/shm");
+        // A mask is `/dev/null` bound over a file: it must be a device to be read as empty.
+        let masked = target.starts_with("/proc/") && ["tmpfs", "devtmpfs"].contains(&kind);
+        let device = masked || (target.starts_with("/dev/") && !target.starts_with("/dev/shm"));
         ensure!(device || options.contains(&"nodev"), "{target} is not nodev");
         let writable = ["/workspace", "/tmp", "/dev/shm", "/dev/pts", "/proc"].contains(&target);
-        let masked = target.starts_with("/proc/") && kind == "tmpfs";
         ensure!(
-            device || masked || writable || options.contains(&"ro"),
+            device || writable || options.contains(&"ro"),
             "{target} is writable"
         );
     }
@@ -266,9 +267,11 @@ fn devices_outside(bench: &Bench) -> Result<()> {
 }
 
 fn outputs(bench: &Bench) -> Result<()> {
+    let collect = bench.stage.directory(bench.mode)?;
+    let into = collect.path().display().to_string();
     let seen = bench
         .program("tricky_outputs.py")
-        .options(&["--out", "*.out", "--out", "escape/etc/passwd"])
+        .options(&["--out", "*.out", "--out", "escape/etc/passwd", "--out-dir", &into])
         .go()?;
     seen.exited(0)?;
     let names = |list: &str| -> Vec<String> {
