@@ -231,6 +231,45 @@ except OSError as e:
     }
 
     #[test]
+    fn a_storm_of_signals_at_pid_1_delays_no_deadline() {
+        let mut cell = Cell::build(&plan());
+        cell.init.say(ToInit::Start {
+            wall_nanos: 200_000_000,
+            lease_nanos: 0,
+        });
+        let storm = "import os\nwhile True:\n  try: os.kill(1, 17)\n  except OSError: pass\n  \
+                     if os.fork() == 0: os._exit(0)\n";
+        cell.execute(&spec(&["python3", "-I", "-c", storm]));
+        let begun = std::time::Instant::now();
+        let ran = cell.finish();
+        assert!(begun.elapsed().as_millis() < 1200, "{:?}", begun.elapsed());
+        assert!(
+            matches!(
+                ran.ended,
+                FromInit::Ended {
+                    killed_by: KilledBy::WallTime,
+                    ..
+                }
+            ),
+            "{ran:?}"
+        );
+    }
+
+    #[test]
+    fn where_no_procfs_can_be_had_a_synthetic_one_serves_python() {
+        let mut plan = plan();
+        plan.proc_mount = brig_jail::plan::ProcMount::Synthetic;
+        let program =
+            "import subprocess, os; print(subprocess.check_output(['echo', 'child']), os.listdir('/proc'))";
+        let ran = run(&plan, &["python3", "-I", "-c", program]);
+        assert!(ran.stdout.starts_with("b'child\\n' ["), "{ran:?}");
+        assert!(
+            !ran.stdout.contains("self") && ran.stdout.contains("cpuinfo"),
+            "{ran:?}"
+        );
+    }
+
+    #[test]
     fn a_stub_without_a_program_gives_up() {
         let cell = Cell::build(&plan());
         let Cell { init, job, .. } = cell;

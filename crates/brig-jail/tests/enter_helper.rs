@@ -1,5 +1,11 @@
 //! The enter-helper against a workspace that a program has prepared for it.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::wildcard_enum_match_arm,
+    missing_docs,
+    reason = "a test"
+)]
 
 mod cell;
 

@@ -16,7 +16,7 @@ use crate::sys::child as sys;
 /// The Landlock domain in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Fence {
-    /// 0: none.
+    /// The one whose rights are in force; 0: none.
     pub(super) abi: u8,
     /// Everything that this ABI has is enforced.
     pub(super) full: bool,
@@ -52,7 +52,7 @@ pub(super) fn restrict(plan: &JailPlan) -> Step<Fence> {
     if !full || !status.no_new_privs {
         return Err(at(Stage::Files, 0)(Errno::EOPNOTSUPP));
     }
-    let abi = u8::try_from(kernel).unwrap_or(u8::MAX);
+    let abi = u8::try_from(known).unwrap_or(0);
     Ok(Fence { abi, full })
 }
 
