@@ -112,14 +112,6 @@ impl Ledger {
         total.recorded - total.dropped
     }
 
-    /// Bytes of a stream that were dropped.
-    pub(crate) fn dropped(&self, stream: StreamName) -> u64 {
-        match stream {
-            StreamName::Stdout => self.stdout.dropped,
-            StreamName::Stderr => self.stderr.dropped,
-        }
-    }
-
     /// The next range to drop, if more is stored than is kept. Ask again until there is none.
     pub(crate) fn next_trim(&mut self) -> Option<Trim> {
         if self.excess(StreamName::Stdout) == 0 && self.excess(StreamName::Stderr) == 0 {
@@ -264,7 +256,6 @@ mod tests {
         assert_eq!(stored.gaps[&6], (495, 49_000));
         assert_eq!(stored.bytes(StreamName::Stdout), 1000);
         assert_eq!(ledger.kept(StreamName::Stdout), 1000);
-        assert_eq!(ledger.dropped(StreamName::Stdout), 49_000);
     }
 
     #[test]

@@ -182,11 +182,10 @@ impl Journal {
             })
             .sum();
         let kept = inner.ledger.kept(stream) + unwritten;
-        // Redaction changes lengths: what was neither dropped nor cut off counts as kept.
-        let whole = inner.ledger.dropped(stream) == 0;
+        // A backend counts bytes as they are shown, so a redacted stream is not a truncated one.
         StreamSummary {
             produced_bytes: produced,
-            kept_bytes: if whole { produced } else { kept.min(produced) },
+            kept_bytes: kept.min(produced),
         }
     }
 
