@@ -237,8 +237,19 @@ except OSError as e:
             wall_nanos: 200_000_000,
             lease_nanos: 0,
         });
-        let storm = "import os\nwhile True:\n  try: os.kill(1, 17)\n  except OSError: pass\n  \
-                     if os.fork() == 0: os._exit(0)\n";
+        let storm = "import os
+while True:
+    try:
+        os.kill(1, 17)
+    except OSError:
+        pass
+    try:
+        if os.fork() == 0:
+            os._exit(0)
+        os.wait()
+    except OSError:
+        pass
+";
         cell.execute(&spec(&["python3", "-I", "-c", storm]));
         let begun = std::time::Instant::now();
         let ran = cell.finish();
@@ -267,6 +278,60 @@ except OSError as e:
             !ran.stdout.contains("self") && ran.stdout.contains("cpuinfo"),
             "{ran:?}"
         );
+    }
+
+    /// Mount point and options of every mount, as the program sees them.
+    fn mounts() -> Vec<(String, Vec<String>)> {
+        let ran = shell("cat /proc/self/mountinfo");
+        let parse = |line: &str| {
+            let fields: Vec<&str> = line.split(' ').collect();
+            (
+                fields[4].to_owned(),
+                fields[5].split(',').map(str::to_owned).collect(),
+            )
+        };
+        ran.stdout.lines().map(parse).collect()
+    }
+
+    #[test]
+    fn every_mount_is_restricted_and_only_the_named_ones_are_writable() {
+        let mounts = mounts();
+        assert!(mounts.len() > 15, "{mounts:?}");
+        let has = |options: &[String], word: &str| options.iter().any(|option| option == word);
+        for (place, options) in &mounts {
+            let device = place.starts_with("/dev/") && place != "/dev/shm";
+            // A mask is a bind of the null device.
+            let mask = place.starts_with("/proc/");
+            assert!(has(options, "nosuid"), "{place} {options:?}");
+            assert!(has(options, "nodev") || device || mask, "{place} {options:?}");
+            let free = ["/workspace", "/tmp", "/dev/shm", "/proc"].contains(&place.as_str());
+            assert!(
+                has(options, "ro") || free || device || mask,
+                "{place} {options:?}"
+            );
+        }
+        assert!(
+            mounts.iter().all(|(place, _)| !place.contains("old")),
+            "{mounts:?}"
+        );
+    }
+
+    #[test]
+    fn what_tells_about_the_host_is_empty_and_no_namespace_can_be_made() {
+        let ran = shell(
+            "for f in kcore keys timer_list kallsyms cmdline sched_debug; do \
+             [ -e /proc/$f ] && head -c 1 /proc/$f | wc -c | grep -v '^0$'; done; ls /proc/acpi /proc/scsi; \
+             for n in user pid net mnt; do cat /proc/sys/user/max_${n}_namespaces; done; hostname; \
+             python3 -Ic 'import socket; print(socket.if_nameindex())'; unshare -U true 2>/dev/null || echo refused",
+        );
+        let lines: Vec<&str> = ran
+            .stdout
+            .lines()
+            .filter(|line| !line.contains("/proc/"))
+            .collect();
+        let expected = ["0", "0", "0", "0", "cell", "[(1, 'lo')]", "refused"];
+        let shown: Vec<&str> = lines.into_iter().filter(|line| !line.is_empty()).collect();
+        assert_eq!(shown, expected, "{ran:?}");
     }
 
     #[test]
