@@ -170,7 +170,7 @@ pub(crate) fn become_keeper_if_told() -> Option<ExitCode> {
 fn keep(settings: OsString) -> anyhow::Result<()> {
     let settings = settings
         .into_string()
-        .map_err(|_| anyhow::anyhow!("the keeper's settings are not text"))?;
+        .map_err(|_bytes| anyhow::anyhow!("the keeper's settings are not text"))?;
     let mut config: KeeperConfig =
         serde_json::from_str(&settings).context("the keeper's settings cannot be read")?;
     config.init_image = crate::jail_init::JAIL_INIT.into();

@@ -123,8 +123,8 @@ fn level_note(receipt: &Receipt) -> String {
         "isolation level workstation; every layer is active here".to_owned()
     } else {
         format!(
-            "isolation level workstation: no {} here (`brig doctor` says how to get it)",
-            weak.join(", no ")
+            "isolation level workstation; missing here: {} (`brig doctor` says how to get it)",
+            weak.join(", ")
         )
     }
 }
@@ -158,7 +158,7 @@ mod tests {
         ]);
         assert_eq!(
             level_note(&bare),
-            "isolation level workstation: no cgroup, no uid here (`brig doctor` says how to get it)"
+            "isolation level workstation; missing here: cgroup, uid (`brig doctor` says how to get it)"
         );
         assert!(level_note(&receipt(&[("cgroup", LayerState::Active)])).contains("every layer"));
     }

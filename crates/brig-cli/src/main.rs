@@ -53,16 +53,13 @@ fn main() -> ExitCode {
             });
         }
     };
-    match cli.command {
-        Command::Serve(args) => command::serve::run(&args),
-        Command::Daemon(args) => command::serve::run_daemon(&args),
-        other => dispatch(other).map_or_else(|error| report(&error), ExitCode::from),
-    }
+    dispatch(cli.command).unwrap_or_else(|error| report(&error))
 }
 
-/// Commands that end with one of [`Exit`].
-fn dispatch(command: Command) -> anyhow::Result<Exit> {
-    match command {
+fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
+    let exit = match command {
+        Command::Serve(args) => return Ok(command::serve::run(&args)),
+        Command::Daemon(args) => return Ok(command::serve::run_daemon(&args)),
         Command::Run(args) => {
             let job = args.local_job()?;
             let engine = Engine::prepare(&args.place()?, Some(&job.draft))?;
@@ -79,8 +76,8 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Cancel(args) => runtime()?.block_on(command::cancel::run(&args)),
         Command::Bench(args) => runtime()?.block_on(command::bench::run(&args)),
         Command::Completions(args) => command::completions::run(&args),
-        Command::Serve(_) | Command::Daemon(_) => anyhow::bail!("started without its keeper"),
-    }
+    };
+    exit.map(ExitCode::from)
 }
 
 /// Two workers: the engine must go on while this thread waits for a slow terminal.

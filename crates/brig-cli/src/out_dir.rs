@@ -129,11 +129,12 @@ impl Drop for Saving {
     fn drop(&mut self) {
         if !self.done {
             // Nothing to tell: the error that brought us here is already on its way.
-            drop(unlinkat(
+            unlinkat(
                 &self.directory,
                 self.temporary.as_str(),
                 UnlinkatFlags::NoRemoveDir,
-            ));
+            )
+            .ok();
         }
     }
 }

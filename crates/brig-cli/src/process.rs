@@ -26,7 +26,7 @@ pub(crate) fn spawn_self(args: &[&str], directory: &Path) -> io::Result<Child> {
 /// The name of this process in `ps` and `top`.
 pub(crate) fn name_process(name: &CStr) {
     // Only for people who look: it works just as well without.
-    drop(nix::sys::prctl::set_name(name));
+    nix::sys::prctl::set_name(name).ok();
 }
 
 fn command(program: &Path) -> Command {

@@ -199,13 +199,17 @@ fn explain(error: ApiError) -> anyhow::Error {
         let lines: Vec<String> = error.fields().iter().map(describe_field).collect();
         return UsageError::new(lines.join("; ")).into();
     }
-    let unreachable = matches!(error, ApiError::Connect { .. });
+    if let ApiError::Connect { address, .. } = &error {
+        let address = address.clone();
+        let error = anyhow::Error::from(error);
+        // What lies between says the same in other words.
+        return anyhow::anyhow!(
+            "cannot reach the daemon at {address}: {}. Start one with `brig serve`, or run without one with --embedded",
+            error.root_cause()
+        );
+    }
     let retry = error.retry_after();
     let error = anyhow::Error::from(error);
-    if unreachable {
-        return error
-            .context("no daemon answers; start one with `brig serve`, or run without one with --embedded");
-    }
     match retry {
         Some(after) => error.context(format!("try again in {} s", after.as_secs().max(1))),
         None => error,

@@ -72,7 +72,7 @@ impl PrivateDaemon {
         let pid = i32::try_from(self.child.id()).map(Pid::from_raw);
         if let Ok(pid) = pid {
             // It may have died already; then there is nothing to stop.
-            drop(kill(pid, Signal::SIGTERM));
+            kill(pid, Signal::SIGTERM).ok();
         }
         drop(tokio::task::spawn_blocking(move || self.child.wait()).await);
     }
