@@ -1,6 +1,8 @@
 //! The daemon as its callers see it: through a unix socket, with the real store and a scripted backend.
 
 #[cfg(test)]
+mod embedded;
+#[cfg(test)]
 mod execute;
 #[cfg(test)]
 mod files;
