@@ -2,13 +2,13 @@
 //!
 //! ```text
 //!  keeper          P (fork of the keeper)                C (clone of P, child of the keeper)
-//!    │ ──fork──▶ makes the cell's groups, enters them
+//!    │ ──fork──▶ makes the cell's groups
 //!    │           joins the outer user namespace
 //!    │           clone3 ─────────────────────────────▶ waits for P
 //!    │           writes C's one-line maps ───"go"────▶ becomes 10001, executes brig-jail-init
-//!    │ ◀─Cloned─                                        (forks the stub: it stays in the cell's groups)
-//!    │ ◀──────────────────────────────Forked───────────
-//!    │ ──move──▶ moves PID 1 into the `init` groups
+//!    │ ◀─Cloned─
+//!    │ ◀──────────────────────────────Forked (its child, the stub, is the future program)
+//!    │ ─move N─▶ moves process N, the stub, into the cell's groups
 //!    │ ◀─Moved── exits
 //! ```
 //!
@@ -61,7 +61,7 @@ pub(crate) const NAMESPACES: i32 = libc::CLONE_NEWUSER
 pub(crate) enum Report {
     /// PID 1 exists, as this pid of the keeper's namespace.
     Cloned { init: Pid, class_raised: bool },
-    /// PID 1 is in the `init` groups.
+    /// The stub is in the cell's groups.
     Moved,
     /// A step failed.
     Failed(SetupFailure),
@@ -158,9 +158,33 @@ pub(crate) fn launch(template: &Template<'_>) -> nix::Result<Launch> {
     }
 }
 
-/// Tells P to move PID 1.
-pub(crate) fn say_move(report: BorrowedFd<'_>) -> nix::Result<()> {
-    sys::send_record(report, &[1], &[])
+/// Tells P to move a process into the cell's groups.
+pub(crate) fn say_move(report: BorrowedFd<'_>, process: Pid) -> nix::Result<()> {
+    sys::send_record(report, &process.as_raw().to_le_bytes(), &[])
+}
+
+/// The only child of a process, as this process numbers it.
+pub(crate) fn only_child(parent: Pid) -> Option<Pid> {
+    let listed = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"));
+    let child = match listed {
+        Ok(children) => children
+            .split_whitespace()
+            .next()
+            .and_then(|word| word.parse().ok()),
+        // A kernel without CONFIG_PROC_CHILDREN.
+        Err(_missing) => find_child(parent),
+    };
+    child.map(Pid::from_raw)
+}
+
+fn find_child(parent: Pid) -> Option<i32> {
+    let wanted = format!("PPid:\t{parent}");
+    let processes = std::fs::read_dir("/proc").ok()?.flatten();
+    let mut pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.find(|pid| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"));
+        status.is_ok_and(|text| text.lines().any(|line| line == wanted))
+    })
 }
 
 /// The last descriptor that a process keeps.
@@ -243,7 +267,7 @@ impl<'a> Helper<'a> {
     }
 
     fn run(self) -> HelperResult<()> {
-        let mut init_groups = self.enter_groups()?;
+        let mut entrance = self.make_groups()?;
         let class_raised = sys::set_nice(INIT_NICE).is_ok();
         let fail = failed(Stage::Clone, item::JOIN_OUTER);
         join_outer(fixed(OUTER_FD), self.template.uid_kind).map_err(&fail)?;
@@ -260,18 +284,20 @@ impl<'a> Helper<'a> {
             Cloned::Parent(init) => init,
         };
         self.map(init)?;
-        let moves = self.template.groups.is_some();
         tell(Report::Cloned { init, class_raised })?;
         write(&go, &[1]).map_err(failed(Stage::Clone, item::HELPER))?;
-        if moves && heard_from_keeper()? {
-            move_process(&mut init_groups, init).map_err(failed(Stage::Cgroup, item::CGROUP_MOVE_INIT))?;
-            tell(Report::Moved)?;
+        if self.template.groups.is_none() {
+            return Ok(());
         }
-        Ok(())
+        let Some(stub) = hear_from_keeper()? else {
+            return Ok(());
+        };
+        move_process(&mut entrance, stub).map_err(failed(Stage::Cgroup, item::CGROUP_ENTER))?;
+        tell(Report::Moved)
     }
 
-    /// Makes and enters the cell's groups; returns the way into the `init` groups.
-    fn enter_groups(&self) -> HelperResult<Vec<File>> {
+    /// Makes the cell's groups; returns the way into them, which P could not open any more as somebody else.
+    fn make_groups(&self) -> HelperResult<Vec<File>> {
         let Some(groups) = self.template.groups else {
             return Ok(Vec::new());
         };
@@ -281,13 +307,9 @@ impl<'a> Helper<'a> {
         groups
             .limit(self.template.limits)
             .map_err(failed(Stage::Cgroup, item::CGROUP_LIMIT))?;
-        let init = groups
-            .open_init()
-            .map_err(failed(Stage::Cgroup, item::CGROUP_OPEN_INIT))?;
         groups
-            .enter()
-            .map_err(failed(Stage::Cgroup, item::CGROUP_ENTER))?;
-        Ok(init)
+            .open_entrance()
+            .map_err(failed(Stage::Cgroup, item::CGROUP_OPEN))
     }
 
     fn map(&self, init: Pid) -> HelperResult<()> {
@@ -306,11 +328,12 @@ fn tell(report: Report) -> HelperResult<()> {
         .map_err(failed(Stage::Clone, item::HELPER))
 }
 
-/// Waits for the keeper. `false`: it is gone, or gave this cell up.
-fn heard_from_keeper() -> HelperResult<bool> {
-    let fail = failed(Stage::Clone, item::HELPER);
-    wait_for_keeper(PATIENCE_MILLIS).map_err(&fail)?;
-    Ok(matches!(read(fixed(REPORT_FD), &mut [0]), Ok(1)))
+/// Waits for the keeper's word: whom to move. `None`: it is gone, or gave this cell up.
+fn hear_from_keeper() -> HelperResult<Option<Pid>> {
+    wait_for_keeper(PATIENCE_MILLIS).map_err(failed(Stage::Clone, item::HELPER))?;
+    let mut word = [0; 4];
+    let heard = sys::receive_record(fixed(REPORT_FD), &mut word, 0);
+    Ok(matches!(heard, Ok((4, _))).then_some(Pid::from_raw(i32::from_le_bytes(word))))
 }
 
 fn wait_for_keeper(millis: u16) -> nix::Result<()> {

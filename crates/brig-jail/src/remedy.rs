@@ -28,12 +28,10 @@ pub mod item {
     pub const CGROUP_CREATE: u16 = 3;
     /// Cgroup: writing the limits.
     pub const CGROUP_LIMIT: u16 = 4;
-    /// Cgroup: opening the groups of the PID 1s.
-    pub const CGROUP_OPEN_INIT: u16 = 5;
-    /// Cgroup: entering a cell's groups.
+    /// Cgroup: opening a cell's groups.
+    pub const CGROUP_OPEN: u16 = 5;
+    /// Cgroup: moving the future program into its cell's groups.
     pub const CGROUP_ENTER: u16 = 6;
-    /// Cgroup: moving PID 1.
-    pub const CGROUP_MOVE_INIT: u16 = 7;
     /// Cgroup: turned off in the configuration.
     pub const CGROUP_CONFIGURED_OFF: u16 = 8;
 

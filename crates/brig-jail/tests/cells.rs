@@ -26,7 +26,7 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
-use support::residue::{Residue, await_no_process_of, groups_named, processes_of};
+use support::residue::{Residue, await_no_process_of, children, groups_named, processes_of, until};
 use support::{
     KEEPER_WORD, Keeper, Outcome, PATIENCE, SECOND, be_keeper_if_asked, config, has_groups, init_program,
     is_root, read_file, send_spec, small,
@@ -65,6 +65,7 @@ fn trials() -> Vec<Trial> {
         a_spare_gets_the_limits_of_the_request,
         the_receipt_names_every_layer,
         two_cells_have_different_uids,
+        the_program_is_in_its_cells_group_and_its_first_process_is_not,
         a_keeper_that_is_killed_takes_its_cells_along,
         a_daemon_that_goes_away_takes_the_cells_along,
         a_drained_keeper_ends_cleanly,
@@ -352,6 +353,27 @@ fn two_cells_have_different_uids() {
     let second = keeper.open(small()).unwrap();
     if first.receipt.uid_kind != UidKind::Own {
         assert_ne!(first.receipt.uid, second.receipt.uid);
+    }
+}
+
+fn the_program_is_in_its_cells_group_and_its_first_process_is_not() {
+    let mut keeper = Keeper::start(&config("member"));
+    if !has_groups(&mut keeper) {
+        return;
+    }
+    let cell = keeper.open(small()).unwrap();
+    until("the cell is alone", || children(keeper.child.id()).len() == 1);
+    let inits = children(keeper.child.id());
+    let groups = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let mine = format!("/cell-{}", cell.number);
+    assert!(!groups(inits[0]).contains(&mine));
+    let program = groups(children(inits[0])[0]);
+    for controller in [":memory:", ":cpu:", ":pids:"] {
+        let line = |line: &&str| line.contains(controller) || line.starts_with("0::");
+        assert!(
+            program.lines().filter(line).all(|line| line.ends_with(&mine)),
+            "{program}"
+        );
     }
 }
 

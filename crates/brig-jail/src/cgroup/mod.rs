@@ -1,10 +1,13 @@
 //! Control groups of cells, on version 1, version 2 and hybrid hosts.
 //!
 //! ```text
-//!  <the keeper's group>/brig-<instance>-<keeper's pid>/      one per tree
-//!      init/        the PID 1s of all cells: no limit, so that a cell's limits never slow its own end
-//!      cell-<n>/    everything that a cell's program does; the limits
+//!  <the keeper's group>/                   the keeper, and the PID 1s of all cells
+//!      brig-<instance>-<keeper's pid>/     one per tree
+//!          cell-<n>/                       everything that a cell's program does; the limits
 //! ```
+//!
+//! A PID 1 is never in its cell's group, so a cell's limits never slow its own end. Only the future program is moved,
+//! once, while the cell is built: a move can take 15 ms, when the kernel has not made one for a while.
 //!
 //! On a hybrid host the limits live in the version 1 trees, and the cell is also a member of a group in the
 //! version 2 tree, where `cgroup.kill` works although no controller is there.
@@ -20,7 +23,7 @@ pub(crate) use files::errno_of;
 use crate::protocol::{CellLimits, CellNumber, CgroupKind};
 use mounts::{Hierarchy, TreeMount};
 use nix::errno::Errno;
-use nix::unistd::Pid;
+use nix::unistd::{Pid, geteuid};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -86,7 +89,12 @@ impl CgroupHost {
             kind: CgroupKind::None,
             controllers: Controllers::default(),
         };
-        for mount in mounts::discover() {
+        let mounts = mounts::discover();
+        // Version 1 lets only root move a process of another uid, and a cell's uid is another one.
+        if !geteuid().is_root() && mounts.iter().any(|mount| mount.hierarchy != Hierarchy::V2) {
+            return Err(Errno::EACCES);
+        }
+        for mount in mounts {
             let opened = parent_group(&mount, base).and_then(|parent| {
                 leftovers::remove(&parent, instance, &name);
                 open_tree(mount.hierarchy, parent.join(&name))
@@ -105,15 +113,14 @@ impl CgroupHost {
         Ok(host)
     }
 
-    /// Which controllers hold cells here, found out on the init group, which has the same files.
+    /// Which controllers hold cells here, found out on the keeper's own new group, which has the same files.
     fn measure(&self) -> Controllers {
         let mut found = Controllers::default();
         for tree in &self.trees {
             found = found.with(tree.controllers.bits());
-            let group = tree.base.join(INIT_GROUP);
             let (swap, kill) = match tree.hierarchy {
-                Hierarchy::V1(_) => (v1::swap_is_off(&group), false),
-                Hierarchy::V2 => (v2::swap_is_accounted(&group), v2::has_kill(&group)),
+                Hierarchy::V1(_) => (v1::swap_is_off(&tree.base), false),
+                Hierarchy::V2 => (v2::swap_is_accounted(&tree.base), v2::has_kill(&tree.base)),
             };
             if swap {
                 found = found.with(Controllers::SWAP_OFF);
@@ -138,7 +145,6 @@ impl CgroupHost {
         let name = format!("cell-{number}");
         let groups = self.trees.iter().map(|tree| Group {
             path: tree.base.join(&name),
-            init: tree.base.join(INIT_GROUP),
             hierarchy: tree.hierarchy.clone(),
             controllers: tree.controllers,
         });
@@ -147,17 +153,14 @@ impl CgroupHost {
         }
     }
 
-    /// Removes the keeper's groups; the cells' are gone before.
+    /// Removes the keeper's groups; the cells' are gone before. What cannot be removed now is a leftover, which the
+    /// next start removes.
     pub(crate) fn remove(&self) {
         for tree in &self.trees {
-            // What cannot be removed now (a PID 1 that is still dying) is a leftover, which the next start removes.
-            files::remove(&tree.base.join(INIT_GROUP)).ok();
             files::remove(&tree.base).ok();
         }
     }
 }
-
-const INIT_GROUP: &str = "init";
 
 fn parent_group(mount: &TreeMount, base: Option<&Path>) -> nix::Result<PathBuf> {
     let own = match base {
@@ -190,15 +193,10 @@ fn open_tree(hierarchy: Hierarchy, base: PathBuf) -> nix::Result<Tree> {
             v2::handed_down(&base)
         }
     };
-    let init = base.join(INIT_GROUP);
-    files::make(&init)?;
     // All cells together weigh as much as several processes, not as one: each of them would otherwise get a part of
     // one process's share beside other groups and processes of the host.
     files::write(&base, "cpu.shares", "8192").ok();
     files::write(&base, "cpu.weight", "800").ok();
-    // PID 1 has to run when its cell must end, whatever the cells do: a larger share, where the file exists.
-    files::write(&init, "cpu.shares", "8192").ok();
-    files::write(&init, "cpu.weight", "800").ok();
     Ok(Tree {
         base,
         hierarchy,
@@ -224,7 +222,6 @@ fn kind_of(trees: &[Tree]) -> Option<CgroupKind> {
 #[derive(Debug, Clone)]
 struct Group {
     path: PathBuf,
-    init: PathBuf,
     hierarchy: Hierarchy,
     controllers: Controllers,
 }
@@ -248,12 +245,12 @@ impl CellGroups {
             .try_for_each(|group| files::write(&group.path, "cgroup.procs", "0"))
     }
 
-    /// Opens the `init` groups for [`move_process`], while this process may still do so.
-    pub(crate) fn open_init(&self) -> nix::Result<Vec<File>> {
+    /// Opens the way into the groups for [`move_process`], while this process may still do so.
+    pub(crate) fn open_entrance(&self) -> nix::Result<Vec<File>> {
         let open = |group: &Group| {
             OpenOptions::new()
                 .write(true)
-                .open(group.init.join("cgroup.procs"))
+                .open(group.path.join("cgroup.procs"))
         };
         let opened: Result<Vec<File>, _> = self.groups.iter().map(open).collect();
         opened.map_err(|error| files::errno_of(&error))
@@ -317,7 +314,7 @@ impl CellGroups {
     }
 }
 
-/// Moves a process through the files that [`CellGroups::open_init`] opened.
+/// Moves a process through the files that [`CellGroups::open_entrance`] opened.
 pub(crate) fn move_process(into: &mut [File], process: Pid) -> nix::Result<()> {
     let value = process.to_string();
     into.iter_mut().try_for_each(|file| {

@@ -7,7 +7,7 @@ use super::facts;
 use super::host::Prepared;
 use super::refusals::Listening;
 use crate::control::{FROM_INIT_BYTES, FromInit, READY_DESCRIPTORS};
-use crate::launch::{REPORT_BYTES, Report, say_move};
+use crate::launch::{REPORT_BYTES, Report, only_child, say_move};
 use crate::protocol::{CellNumber, KillReason, Reply};
 use crate::remedy::item;
 use crate::stage::{SetupFailure, Stage};
@@ -92,7 +92,8 @@ impl Keeper<'_> {
         self.after_fork(number);
     }
 
-    /// PID 1 has forked the stub, and P has told who PID 1 is: now it can be moved, or, without groups, get its plan.
+    /// PID 1 has forked the stub, and P has told who PID 1 is: now the stub can be moved, or, without groups, the plan
+    /// be sent.
     fn after_fork(&mut self, number: CellNumber) {
         let Some(cell) = self.cells.get_mut(&number) else {
             return;
@@ -107,7 +108,11 @@ impl Keeper<'_> {
         if cell.groups.is_none() {
             return self.send_plan(number);
         }
-        if let Err(errno) = say_move(building.report.as_fd()) {
+        let stub = cell.init.as_ref().and_then(|(init, _)| only_child(*init));
+        let asked = stub
+            .ok_or(Errno::ESRCH)
+            .and_then(|stub| say_move(building.report.as_fd(), stub));
+        if let Err(errno) = asked {
             self.set_up_failed(number, set_up(item::HELPER, errno));
         }
     }
