@@ -112,6 +112,15 @@ impl Ledger {
         total.recorded - total.dropped
     }
 
+    /// Whether so many more bytes of a stream fit without dropping any.
+    pub(crate) fn has_room_for(&self, stream: StreamName, bytes: u64) -> bool {
+        let total = match stream {
+            StreamName::Stdout => &self.stdout,
+            StreamName::Stderr => &self.stderr,
+        };
+        total.recorded + bytes <= self.head + self.tail || total.tail + bytes <= self.tail
+    }
+
     /// The next range to drop, if more is stored than is kept. Ask again until there is none.
     pub(crate) fn next_trim(&mut self) -> Option<Trim> {
         if self.excess(StreamName::Stdout) == 0 && self.excess(StreamName::Stderr) == 0 {

@@ -1,7 +1,8 @@
 //! The journal of one attempt: takes events while the program runs and commits them in batches.
 //!
 //! A batch is whatever arrived while the batch before was being committed: no timer, no commit per piece, and the
-//! first piece is told at once. When the store is slower than the program, the program waits.
+//! first piece is told at once. When the store is slower than the program, the program waits. Only a program that
+//! writes crumbs for long is paced, because each commit costs the disk far more than the crumb.
 
 use super::Engine;
 use super::ledger::Ledger;
@@ -14,11 +15,19 @@ use brig_core::store::StoreError;
 use brig_core::{EventBody, JobEventRecord, KillCause, StreamName, Timestamp};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tracing::error;
 
 /// Bytes that may wait for a commit before the program has to wait.
 const PENDING_MAX: usize = 1024 * 1024;
+/// Bytes that are worth a commit at any time.
+const BATCH_FULL: usize = 128 * 1024;
+/// Small commits that may follow each other without a pause.
+const BURST: u32 = 64;
+/// The pause between small commits after that; the burst comes back at this rate.
+const PACE: Duration = Duration::from_millis(10);
 /// Bytes that may be left to the final commit.
 const LAST_MAX: usize = 64 * 1024;
 
@@ -87,11 +96,12 @@ impl Journal {
 
     /// Commits batches until closed; then all but a small rest, which is given back for the final commit.
     pub(crate) async fn commit(self: Arc<Self>, engine: Arc<Engine>, seat: Arc<Seat>) -> Vec<EventBody> {
+        let mut burst = Burst::new();
         loop {
             let (batch, phase) = self.take_batch();
             match phase {
                 Phase::Broken => return Vec::new(),
-                Phase::Closed if batch.bytes <= LAST_MAX => {
+                Phase::Closed if self.may_be_last(&batch) => {
                     if let Err(error) = self.trim(&engine, &seat).await {
                         self.give_up(&seat, &error);
                     }
@@ -102,9 +112,37 @@ impl Journal {
                     if let Err(error) = self.commit_batch(batch, &engine, &seat).await {
                         self.give_up(&seat, &error);
                     }
+                    if !burst.take() {
+                        self.pause().await;
+                    }
                 }
             }
         }
+    }
+
+    /// Whether the final commit may take it: it is small, and nothing would have to be dropped for it.
+    fn may_be_last(&self, batch: &Batch) -> bool {
+        let inner = self.lock();
+        let fits = |stream| inner.ledger.has_room_for(stream, bytes_of(&batch.events, stream));
+        batch.bytes <= LAST_MAX && fits(StreamName::Stdout) && fits(StreamName::Stderr)
+    }
+
+    /// Lets more arrive, for a moment at most.
+    async fn pause(&self) {
+        let until = Instant::now() + PACE;
+        while !self.is_worth_a_commit() {
+            if tokio::time::timeout_at(until, self.work.notified())
+                .await
+                .is_err()
+            {
+                return;
+            }
+        }
+    }
+
+    fn is_worth_a_commit(&self) -> bool {
+        let inner = self.lock();
+        inner.phase != Phase::Open || inner.pending_bytes >= BATCH_FULL
     }
 
     async fn commit_batch(&self, batch: Batch, engine: &Engine, seat: &Seat) -> Result<(), StoreError> {
@@ -168,19 +206,7 @@ impl Journal {
     /// What a stream amounts to once the final commit, with `rest`, is made.
     pub(crate) fn summary(&self, stream: StreamName, produced: u64, rest: &[EventBody]) -> StreamSummary {
         let inner = self.lock();
-        let unwritten: u64 = rest
-            .iter()
-            .map(|event| match event {
-                EventBody::Output { stream: of, data } if *of == stream => length(&data.0),
-                EventBody::Queued
-                | EventBody::Started { .. }
-                | EventBody::Output { .. }
-                | EventBody::Requeued { .. }
-                | EventBody::Cancelling
-                | EventBody::Ended { .. }
-                | EventBody::Gap { .. } => 0,
-            })
-            .sum();
+        let unwritten = bytes_of(rest, stream);
         let kept = inner.ledger.kept(stream) + unwritten;
         // A backend counts bytes as they are shown, so a redacted stream is not a truncated one.
         StreamSummary {
@@ -191,6 +217,33 @@ impl Journal {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Small commits that may still follow each other without a pause.
+struct Burst {
+    left: u32,
+    since: Instant,
+}
+
+impl Burst {
+    fn new() -> Self {
+        Self {
+            left: BURST,
+            since: Instant::now(),
+        }
+    }
+
+    /// Takes one, if there is one.
+    fn take(&mut self) -> bool {
+        let back = self.since.elapsed().as_millis() / PACE.as_millis();
+        if let Ok(back @ 1..) = u32::try_from(back) {
+            self.left = self.left.saturating_add(back).min(BURST);
+            self.since = Instant::now();
+        }
+        let one = self.left.checked_sub(1);
+        self.left = one.unwrap_or(0);
+        one.is_some()
     }
 }
 
@@ -253,6 +306,21 @@ impl OutputSink for Journal {
         }
         self.work.notify_one();
     }
+}
+
+/// Output of one stream among these events.
+fn bytes_of(events: &[EventBody], stream: StreamName) -> u64 {
+    let bytes = events.iter().map(|event| match event {
+        EventBody::Output { stream: of, data } if *of == stream => length(&data.0),
+        EventBody::Queued
+        | EventBody::Started { .. }
+        | EventBody::Output { .. }
+        | EventBody::Requeued { .. }
+        | EventBody::Cancelling
+        | EventBody::Ended { .. }
+        | EventBody::Gap { .. } => 0,
+    });
+    bytes.sum()
 }
 
 fn length(data: &[u8]) -> u64 {

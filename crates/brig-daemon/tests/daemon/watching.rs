@@ -55,7 +55,7 @@ async fn a_slow_watcher_misses_nothing_that_is_kept() {
 #[tokio::test]
 async fn a_flood_keeps_head_and_tail_and_tells_the_gap() {
     let daemon = Daemon::start().await;
-    let mut spec = script("out head\nflood 3000000\nerr beside\nflood 3000000\nout tail");
+    let mut spec = script("out head\nflood 3000000\nerr beside\nflood 3060000\nout tail");
     spec.limits = Some(pb::Limits {
         output_kept_bytes: Some(100_000),
         ..Default::default()
@@ -66,7 +66,7 @@ async fn a_flood_keeps_head_and_tail_and_tells_the_gap() {
         panic!("an outcome")
     };
     let stdout = outcome.stdout.unwrap();
-    assert_eq!(stdout.produced_bytes, 6_000_010);
+    assert_eq!(stdout.produced_bytes, 6_060_010);
     assert!(stdout.kept_bytes <= 100_000, "{stdout:?}");
 
     let kept = all_watched(daemon.watch(&job.job_id, 1).await).await;
@@ -86,6 +86,15 @@ async fn a_flood_keeps_head_and_tail_and_tells_the_gap() {
         }
     }
     assert_eq!(dropped + stdout.kept_bytes, stdout.produced_bytes);
+}
+
+#[tokio::test]
+async fn crumbs_of_output_all_arrive_in_order() {
+    let daemon = Daemon::start().await;
+    let lines: Vec<String> = (0..3000).map(|n| format!("out {n}")).collect();
+    let events = all_events(daemon.execute(script(&lines.join("\n"))).await.unwrap()).await;
+    let expected: String = (0..3000).map(|n| format!("{n}\n")).collect();
+    assert_eq!(output(&events, pb::OutputStream::Stdout), expected.into_bytes());
 }
 
 #[tokio::test]
