@@ -57,11 +57,12 @@ pub(super) fn build(plan: &JailPlan) -> Step<()> {
     let trees = copy_sources(plan)?;
     mount_root().map_err(at(Stage::Mount, item::ROOT))?;
     pivot().map_err(at(Stage::Mount, item::PIVOT))?;
+    // Before the image: an environment that lives below /tmp outside is bound into the cell's own /tmp.
+    mount_writable(plan)?;
     for (number, (entry, tree)) in (0u16..).zip(plan.image.iter().zip(trees)) {
         place(entry, tree).map_err(at(Stage::Mount, number))?;
     }
     make_devices().map_err(at(Stage::Mount, item::DEV))?;
-    mount_writable(plan)?;
     match plan.proc_mount {
         ProcMount::Own => proc::mount_own(plan),
         ProcMount::Synthetic => proc::make_synthetic(OLD_ROOT),
