@@ -76,3 +76,11 @@ fn an_address_that_others_can_reach_is_refused_with_the_reason() {
     assert!("tcp:127.0.0.1:7070".parse::<ListenAddress>().is_ok());
     assert!("tcp:[::1]:7070".parse::<ListenAddress>().is_ok());
 }
+
+#[test]
+fn the_example_that_is_shipped_says_what_the_defaults_are() {
+    let example = include_str!("../../../../deploy/brig.toml");
+    assert_eq!(parse(example), Ok(Config::default()));
+    let uncommented = example.replace("# metrics =", "metrics =");
+    assert!(parse(&uncommented).unwrap().metrics.is_some());
+}
