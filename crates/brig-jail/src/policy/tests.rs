@@ -187,10 +187,18 @@ fn limits_and_priorities_are_changed_on_the_caller_only() {
             assert_eq!(answer(&stack, architecture, call, &own), RETURN_ALLOW, "{call}");
             assert_eq!(answer(&stack, architecture, call, &other), ASK, "{call}");
         }
-        assert_eq!(
-            answer(&stack, architecture, "sched_setscheduler", &[1, 0]),
-            RETURN_ERRNO | 38
-        );
+        for (arguments, expected) in [
+            ([0, 0], RETURN_ALLOW),
+            ([7, 0], RETURN_ALLOW),
+            ([1, 0], ASK),
+            ([0, 5], ASK),
+        ] {
+            assert_eq!(
+                answer(&stack, architecture, "sched_setscheduler", &arguments),
+                expected,
+                "{arguments:?}"
+            );
+        }
     }
 }
 
