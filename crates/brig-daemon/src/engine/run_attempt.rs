@@ -5,7 +5,7 @@ use super::output::Journal;
 use super::seat::Seat;
 use super::verdict::{Lived, Unfinished};
 use super::{Engine, lease};
-use brig_core::backend::{CollectLimits, Collected, Environment};
+use brig_core::backend::{BackendError, CollectLimits, Collected, Environment};
 use brig_core::outcome::SkippedFile;
 use brig_core::store::{AttemptEnd, Claim, Job, JobResult, StoreError};
 use brig_core::{EventBody, JobEventRecord, JobState, KillCause, Timestamp};
@@ -48,6 +48,8 @@ pub(crate) async fn run_attempt(engine: &Arc<Engine>, claim: Claim, seat: &Arc<S
     // After the record: nobody who waits for the result has to wait for this.
     if let Some(cell) = cell
         && let Err(error) = cell.destroy().await
+        // Without the keeper there is no cell either.
+        && !matches!(error, BackendError::Lost(_))
     {
         error!(%error, "a cell could not be destroyed");
     }

@@ -56,13 +56,7 @@ impl ExpiryClock {
 /// Ends what a daemon before this one left running. Called once, before anything else.
 pub(crate) async fn recover(engine: &Engine) -> Result<(), StoreError> {
     let changed = engine.store.recover(engine.worker, Timestamp::now()).await?;
-    if !changed.is_empty() {
-        info!(
-            jobs = changed.len(),
-            "jobs of a daemon that is gone were ended or requeued"
-        );
-    }
-    tell(engine, changed);
+    tell(engine, changed, "its daemon is gone");
     Ok(())
 }
 
@@ -82,8 +76,16 @@ async fn rescue(engine: &Engine) -> Result<(), StoreError> {
     // Anything that is noticed while the store is asked lowers it again.
     engine.expiry.next.store(i64::MAX, Ordering::Release);
     let now = Timestamp::now();
-    tell(engine, engine.store.expire_queue(now).await?);
-    tell(engine, engine.store.expire_leases(now).await?);
+    tell(
+        engine,
+        engine.store.expire_queue(now).await?,
+        "it waited too long",
+    );
+    tell(
+        engine,
+        engine.store.expire_leases(now).await?,
+        "its lease ran out",
+    );
     if let Some(next) = engine.store.next_expiry().await? {
         // Never at once again, should the store count in coarser steps.
         engine.expiry.not_later_than(next.plus(Duration::from_millis(1)));
@@ -91,9 +93,9 @@ async fn rescue(engine: &Engine) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn tell(engine: &Engine, changed: Vec<Changed>) {
+fn tell(engine: &Engine, changed: Vec<Changed>, why: &'static str) {
     for Changed { job, state, events } in changed {
-        info!(%job, state = state.word(), "a time-out ran out");
+        info!(%job, state = state.word(), why, "ended or requeued");
         engine.publish(events, None);
         if let JobState::Queued { .. } = state {
             engine.work.notify_one();
