@@ -151,6 +151,30 @@ def translate(source, file):
         return compile(source, file, "exec", 0, True), None
 
 
+def ends_with_print(source):
+    """Whether the last statement certainly is one call of print: then there is no value to tell.
+
+    Worth knowing because every call of `compile` makes CPython build its classes of syntax trees first, 0.5 ms; `exec`
+    of text does not.
+    """
+    lines = source.rstrip().rsplit(b"\n", 2)
+    last = lines[-1]
+    if last[:6] != b"print(" or len(lines) > 1 and lines[-2].rstrip().endswith(b"\\"):
+        return False
+    import _warnings
+    silence = ("ignore", None, Warning, None, 0)
+    _warnings.filters.insert(0, silence)
+    try:
+        # Compiled, never executed. A class statement takes exactly what one call takes between its parentheses, so
+        # a line that passes is whole and is nothing but this call.
+        exec(b"if 0:\n class _" + last[5:] + b":pass", {})
+        return True
+    except Exception:
+        return False
+    finally:
+        _warnings.filters.remove(silence)
+
+
 def prepare_main(job):
     """Makes `__main__`, sys.argv and sys.path what CPython makes them; returns the namespace and the file name."""
     names = sys.modules["__main__"].__dict__
@@ -236,11 +260,14 @@ def run():
     failure = value = None
     try:
         kept_by = forget_boot_line()
-        code, last = translate(job.source, file)
-        register_source(kept_by, job, (code, last))
-        job.source = None
-        exec(code, names)
-        value = None if last is None else eval(last, names)
+        if job.mode == CODE and kept_by is None and ends_with_print(job.source):
+            exec(job.source, names)
+        else:
+            code, last = translate(job.source, file)
+            register_source(kept_by, job, (code, last))
+            job.source = None
+            exec(code, names)
+            value = None if last is None else eval(last, names)
     except SystemExit:
         raise
     except BaseException as error:

@@ -28,6 +28,10 @@ SAME = {
     "ends without a newline": "x = 1\nprint(x)",
     "empty": "",
     "only a comment": "# nothing",
+    "ends with print": "import sys\nprint('a', *sys.argv, sep='-', end='!')",
+    "fails in a print at the end": "x = 1\nprint(x, 1 / 0)",
+    "warns in a print at the end": "print('\\d')",
+    "depth reached before a print at the end": "def f(n):\n    try:\n        return f(n + 1)\n    except RecursionError:\n        return n\nx = f(0)\nprint(x)",
     "crlf": "print(1)\r\nprint(2)\r\n",
     "a docstring": '"""What it does."""\nprint(__doc__)',
     "only a docstring": '"""What it does."""',
@@ -169,6 +173,9 @@ class Told(unittest.TestCase):
             "6 * 7": b"\x0042", "x = 1\nx + 1": b"\x002", "'a'": None, "x = 1\n'a'": b"\0'a'", "None": None,
             "x = 1": None, "def f(): pass": None, "print(1)": None, "[1, {2: (3,)}]": b"\0[1, {2: (3,)}]",
             "for x in [1]:\n    x": None, "(1,\n 2)": b"\0(1, 2)", "x = 5; x": b"\x005", "print(1) or 9": b"\x009",
+            "x = 1\nprint(1), 2": b"\0(None, 2)", "x = (1,\nprint(2))\nx": b"\0(1, None)", "print(1) or (5)": b"\x005",
+            "1 + \\\nprint(1) if 0 else 3": b"\x003", "print(x for x in [1])": None,
+            "len('''\nprint(1)''')": b"\x009", "[\nprint(1)]": b"\0[None]",
             "{3, 3}  # a set": b"\0{3}", "'''a\n'''; 1": b"\x001", "\n\n1\n\n# end\n": b"\x001", "...": b"\0Ellipsis",
         }
         for source, expected in cases.items():
