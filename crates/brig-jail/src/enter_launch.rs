@@ -73,7 +73,7 @@ fn prepare(place: &EnterPlace<'_>, socket: &OwnedFd) -> nix::Result<()> {
     }
     // What the helper reads and writes is charged to the cell.
     if let Some(groups) = place.groups {
-        groups.enter()?;
+        groups.enter_as_helper()?;
     }
     join_outer(sys::borrow_fixed(OUTER_FD), place.uid_kind)?;
     setns(sys::borrow_fixed(USER_FD), CloneFlags::CLONE_NEWUSER)?;

@@ -79,6 +79,7 @@ fn trials() -> Vec<Trial> {
         subordinate_uids_are_used_by_a_user_who_has_them,
         a_keeper_as_the_first_process_hands_the_first_signal_on,
         the_files_of_a_cell_can_be_reached_after_its_death,
+        a_spare_after_a_job_with_files_has_its_helper_ready,
         a_confined_daemon_keeps_its_data_and_loses_everything_else,
     ]
 }
@@ -297,7 +298,7 @@ fn keeper_with_spare(name: &str) -> Keeper {
     config.prewarm = Some((Level::Workstation, small()));
     let mut keeper = Keeper::start(&config);
     // A probe of this kind is answered by the spare, when it is there; the second one finds it in any case.
-    keeper.await_spare(small());
+    keeper.await_spare();
     keeper
 }
 
@@ -496,10 +497,10 @@ fn after_many_cells_nothing_is_left() {
         assert_eq!(outcome.stdout, "x\n");
     };
     (0..5).for_each(|_| job(&mut keeper));
-    keeper.await_spare(small());
+    keeper.await_spare();
     let before = Residue::of(&keeper);
     (0..200).for_each(|_| job(&mut keeper));
-    keeper.await_spare(small());
+    keeper.await_spare();
     assert_eq!(Residue::of(&keeper), before);
     keeper.end();
     assert_eq!(groups_named("brig-test-leak-"), Vec::<PathBuf>::new());
@@ -660,4 +661,35 @@ fn a_confined_daemon_keeps_its_data_and_loses_everything_else() {
         ]
     );
     assert_eq!(may_not.len(), 7, "{confined}");
+}
+
+fn a_spare_after_a_job_with_files_has_its_helper_ready() {
+    let mut keeper = keeper_with_spare("ready-files");
+    for round in 0..3 {
+        let mut cell = keeper.open_at(Level::Workstation, small()).unwrap();
+        assert!(cell.receipt.prepared);
+        let script = format!("echo {round} > /workspace/result");
+        keeper.begin(&mut cell, &["/bin/sh", "-c", &script], 20 * SECOND, 0);
+        assert_eq!(keeper.await_end(cell.number).main, MainExit::Exited(0));
+        let number = cell.number;
+        keeper
+            .link
+            .send(&Request::OpenFiles {
+                request: 5,
+                cell: number,
+            })
+            .unwrap();
+        let (reply, descriptors) = keeper.reply();
+        assert_eq!(
+            reply,
+            Reply::FilesOpened {
+                request: 5,
+                cell: number
+            }
+        );
+        assert_eq!(read_file(descriptors, b"result"), format!("{round}\n").as_bytes());
+        keeper.release(number);
+        // From the second round on the spare comes with a helper: two children of the keeper.
+        keeper.await_settled(if round == 0 { 1 } else { 2 });
+    }
 }

@@ -238,10 +238,16 @@ impl CellGroups {
         self.groups.iter().try_for_each(|group| files::make(&group.path))
     }
 
-    /// Moves this process into the cell's groups.
-    pub(crate) fn enter(&self) -> nix::Result<()> {
+    /// Moves this process, an enter-helper, to where memory and CPU time are charged. Not to where processes are
+    /// counted or killed, as far as the trees are separate: it is none of the program's processes, and it outlives
+    /// them.
+    pub(crate) fn enter_as_helper(&self) -> nix::Result<()> {
+        let charged = |group: &&Group| {
+            group.controllers.has(Controllers::MEMORY) || group.controllers.has(Controllers::CPU)
+        };
         self.groups
             .iter()
+            .filter(charged)
             .try_for_each(|group| files::write(&group.path, "cgroup.procs", "0"))
     }
 

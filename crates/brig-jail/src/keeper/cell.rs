@@ -80,6 +80,21 @@ pub(super) struct Run {
     pub(super) cpu_check: Option<Moment>,
 }
 
+/// An enter-helper that was started before anybody asked for it.
+#[derive(Debug)]
+pub(super) struct IdleHelper {
+    pub(super) process: Pid,
+    pub(super) socket: OwnedFd,
+    pub(super) since: Moment,
+}
+
+/// Whether files of a cell were asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FilesUse {
+    NotYet,
+    Used,
+}
+
 /// Where a cell is in its life.
 #[derive(Debug)]
 pub(super) enum Phase {
@@ -125,6 +140,10 @@ pub(super) struct Cell {
     pub(super) refusals: Refusals,
     /// Enter-helpers, until they are reaped.
     pub(super) helpers: Vec<Pid>,
+    /// An enter-helper that waits for its first use.
+    pub(super) idle_helper: Option<IdleHelper>,
+    /// Whether the daemon asked for this cell's files.
+    pub(super) files_used: FilesUse,
     pub(super) killed: Option<KillReason>,
     pub(super) ended: Option<FromInit>,
     pub(super) reaped: Option<Reaped>,
@@ -176,6 +195,8 @@ impl Cell {
             listener: None,
             refusals: Refusals::default(),
             helpers: Vec::new(),
+            idle_helper: None,
+            files_used: FilesUse::NotYet,
             killed: None,
             ended: None,
             reaped: None,

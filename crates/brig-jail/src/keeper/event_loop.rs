@@ -1,6 +1,6 @@
 //! The keeper's loop: one turn handles what is ready. Nothing in it waits for a cell or for the daemon.
 
-use super::cell::Cell;
+use super::cell::{Cell, FilesUse};
 use super::clock::Moment;
 use super::host::Host;
 use super::outbox::Outbox;
@@ -76,6 +76,8 @@ pub(super) struct Keeper<'c> {
     pub(super) next_number: CellNumber,
     pub(super) draining: bool,
     pub(super) wishes: Option<Wishes>,
+    /// Whether the last job used files: the next spare gets a helper for them.
+    pub(super) files_wanted: FilesUse,
     /// A spare could not be built: none is tried until a request succeeds, lest the keeper spins.
     pub(super) spares_paused: bool,
     daemon: Option<Pid>,
@@ -139,6 +141,7 @@ impl<'c> Keeper<'c> {
             wishes: config
                 .prewarm
                 .map(|(level, limits)| (ImageDigest::HOST, level, limits)),
+            files_wanted: FilesUse::NotYet,
             spares_paused: false,
             daemon,
             daemon_exit: None,

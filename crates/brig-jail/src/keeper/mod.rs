@@ -13,8 +13,10 @@
 mod cell;
 mod clock;
 mod config;
+mod ending;
 mod event_loop;
 mod facts;
+mod files;
 mod host;
 mod outbox;
 mod progress;

@@ -5,7 +5,6 @@ use super::cell::{Making, Phase, Purpose};
 use super::clock::Moment;
 use super::event_loop::{Keeper, Source};
 use super::host::{Host, Prepared};
-use crate::enter_launch::{EnterPlace, launch_enter};
 use crate::launch::{Template, launch};
 use crate::protocol::{
     CellLimits, CellNumber, ImageDigest, KillReason, Level, Network, Reply, Request, RequestNumber,
@@ -205,42 +204,6 @@ impl Keeper<'_> {
             self.discard(number);
             in_stage(Stage::Clone, item::HELPER)(errno)
         })
-    }
-
-    fn open_files(&mut self, request: RequestNumber, number: CellNumber) {
-        let reply = match self.start_helper(number) {
-            Ok(socket) => (
-                Reply::FilesOpened {
-                    request,
-                    cell: number,
-                },
-                vec![socket],
-            ),
-            Err(failure) => (Reply::Failed { request, failure }, Vec::new()),
-        };
-        self.outbox.push(reply.0, reply.1);
-    }
-
-    fn start_helper(&mut self, number: CellNumber) -> Result<std::os::fd::OwnedFd, SetupFailure> {
-        let no_cell = refusal(item::NO_SUCH_CELL, Errno::ENOENT);
-        let outer = match &self.host.outer {
-            Ok(outer) => outer,
-            Err(failure) => return Err(*failure),
-        };
-        let opened = |cell: &&mut Cell| cell.purpose == Purpose::Opened && cell.release.is_none();
-        let cell = self.cells.get_mut(&number).filter(opened).ok_or(no_cell)?;
-        let kept = cell.kept.as_ref().ok_or(no_cell)?;
-        let place = EnterPlace {
-            groups: cell.groups.as_ref(),
-            outer: outer.namespace().as_fd(),
-            uid_kind: outer.kind(),
-            user_namespace: kept.user_namespace.as_fd(),
-            workspace: kept.workspace.as_fd(),
-            init: self.host.init.as_fd(),
-        };
-        let (helper, socket) = launch_enter(&place).map_err(in_stage(Stage::Enter, 0))?;
-        cell.helpers.push(helper);
-        Ok(socket)
     }
 
     /// Answers at once where the host cannot do it at all, else builds (or finds) a cell and tells what it is.

@@ -265,11 +265,17 @@ impl Keeper {
 }
 
 impl Keeper {
-    /// Until every child of the keeper is the PID 1 of a complete cell, and the keeper knows it.
-    pub fn await_spare(&mut self, _limits: CellLimits) {
-        residue::until("a spare is complete", || {
-            let cells = residue::children(self.child.id());
-            cells.len() == 1 && cells.into_iter().all(residue::is_settled)
+    /// Until there is a spare and the keeper knows that it is complete.
+    pub fn await_spare(&mut self) {
+        self.await_settled(1);
+    }
+
+    /// Until the keeper has so many children or more, all of them waiting behind their filters (the PID 1 of a complete
+    /// cell, an enter-helper), and knows it.
+    pub fn await_settled(&mut self, wanted: usize) {
+        residue::until("the keeper's children are settled", || {
+            let children = residue::children(self.child.id());
+            children.len() >= wanted && children.into_iter().all(residue::is_settled)
         });
         // The keeper reads in order: after two answers it has seen what was there before the first question.
         for request in [1, 2] {
