@@ -8,6 +8,7 @@ use nix::sys::signal::Signal;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a daemon may take until it listens.
@@ -17,7 +18,8 @@ const READY_WITHIN: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Daemon {
     mode: Mode,
-    brig: PathBuf,
+    /// Kept alive: the program and the directory are in it.
+    stage: Arc<Stage>,
     directory: tempfile::TempDir,
     running: Option<Running>,
     extra: Vec<String>,
@@ -28,11 +30,11 @@ impl Daemon {
     ///
     /// # Errors
     /// When it does not come up.
-    pub fn start(stage: &Stage, mode: Mode, extra: &[&str]) -> Result<Self> {
+    pub fn start(stage: &Arc<Stage>, mode: Mode, extra: &[&str]) -> Result<Self> {
         let extra = extra.iter().map(|&argument| argument.to_owned()).collect();
         let mut daemon = Self {
             mode,
-            brig: stage.brig.clone(),
+            stage: Arc::clone(stage),
             directory: stage.directory(mode)?,
             running: None,
             extra,
@@ -45,14 +47,14 @@ impl Daemon {
     ///
     /// # Errors
     /// When it does not come up.
-    pub fn start_with(stage: &Stage, mode: Mode, config: &str) -> Result<Self> {
+    pub fn start_with(stage: &Arc<Stage>, mode: Mode, config: &str) -> Result<Self> {
         let directory = stage.directory(mode)?;
         let path = directory.path().join("brig.toml");
         std::fs::write(&path, config)?;
         let extra = vec!["--config".to_owned(), path.display().to_string()];
         let mut daemon = Self {
             mode,
-            brig: stage.brig.clone(),
+            stage: Arc::clone(stage),
             directory,
             running: None,
             extra,
@@ -85,7 +87,7 @@ impl Daemon {
     /// The command of this daemon, for tries that are to fail.
     #[must_use]
     pub fn serve_command(&self) -> Command {
-        let mut command = self.mode.command(&self.brig);
+        let mut command = self.mode.command(&self.stage.brig);
         command
             .arg("serve")
             .arg("--listen")
@@ -102,7 +104,7 @@ impl Daemon {
     /// A `brig` command that talks to it.
     #[must_use]
     pub fn client(&self, arguments: &[&str]) -> Command {
-        let mut command = self.mode.command(&self.brig);
+        let mut command = self.mode.command(&self.stage.brig);
         command.args(arguments).env("BRIG_ADDRESS", self.address());
         command
             .current_dir(self.directory.path())

@@ -49,7 +49,7 @@ pub enum Need {
 }
 
 const CONTROLLERS: [&str; 7] = ["memory", "pids", "cpu", "cpuacct", "freezer", "blkio", "unified"];
-const DELEGATED: &str = "brig-tests-delegated";
+const DELEGATED: &str = "delegated-to-brig-sub";
 
 impl Mode {
     /// The modes of the corpus, in the order in which they are run.

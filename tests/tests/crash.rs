@@ -13,8 +13,8 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -43,7 +43,7 @@ fn under_load(victim: Victim) -> Result<()> {
         reach: Reach::Served,
     };
     mode.available()?;
-    let stage = Stage::set_up()?;
+    let stage = Arc::new(Stage::set_up()?);
     let before = Surroundings::look(&stage.brig, mode);
     let mut daemon = Daemon::start(&stage, mode, &[])?;
     let marker = format!("brig-crash-{}", std::process::id());

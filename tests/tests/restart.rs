@@ -11,6 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -41,7 +42,7 @@ fn start(extra: &[&str]) -> Result<Daemon> {
         reach: Reach::Served,
     };
     mode.available()?;
-    Daemon::start(&Stage::set_up()?, mode, extra)
+    Daemon::start(&Arc::new(Stage::set_up()?), mode, extra)
 }
 
 fn client(daemon: &Daemon, arguments: &[&str]) -> Result<Done> {

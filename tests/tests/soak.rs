@@ -8,6 +8,7 @@ use brig_tests::process;
 use brig_tests::stage::Stage;
 use brig_tests::suite::{is_long, run, trial};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -41,7 +42,7 @@ fn soak() -> Result<()> {
         reach: Reach::Served,
     };
     mode.available()?;
-    let stage = Stage::set_up()?;
+    let stage = Arc::new(Stage::set_up()?);
     let mut daemon = Daemon::start(&stage, mode, &[])?;
     let jobs = if is_long() { 10_000 } else { 240 };
     many(&daemon, WARM_UP)?;
