@@ -19,13 +19,14 @@ use brig_core::backend::{
 };
 use brig_core::exit::KillCause;
 use brig_core::limits::Limits;
-use brig_core::outcome::Exception;
+use brig_core::outcome::{Exception, Frame};
 use brig_core::receipt::Receipt;
 use brig_core::spec::OutputPattern;
 use brig_jail::exec_spec::{ExecSpec, ExecSpecError, RunnerChannel, Text};
 use brig_jail::protocol::CellFacts;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -104,7 +105,15 @@ impl Told {
             name: clean(&exception.name),
             message: clean(&exception.message),
             traceback: clean(&exception.traceback),
-            frames: exception.frames,
+            frames: exception
+                .frames
+                .into_iter()
+                .map(|frame| Frame {
+                    file: clean(&frame.file),
+                    line: frame.line,
+                    function: clean(&frame.function),
+                })
+                .collect(),
         });
         let value = self.value.as_deref().map(clean);
         let trouble = self.trouble.as_deref().map(clean);
@@ -208,10 +217,15 @@ impl JailEnvironment {
 
     /// Both output streams, into the outlet.
     async fn output(&self, stdout: OwnedFd, stderr: OwnedFd, outlet: &Outlet, over: &CancellationToken) {
-        let exceeded = || self.control.kill(KillCause::OutputLimit);
+        let told = AtomicBool::new(false);
+        let exceeded = || {
+            if !told.swap(true, Ordering::Relaxed) {
+                self.control.kill(KillCause::OutputLimit);
+            }
+        };
         let (out, err) = tokio::join!(
-            pump(StreamName::Stdout, stdout, outlet, over, exceeded),
-            pump(StreamName::Stderr, stderr, outlet, over, exceeded),
+            pump(StreamName::Stdout, stdout, outlet, over, &exceeded),
+            pump(StreamName::Stderr, stderr, outlet, over, &exceeded),
         );
         outlet.close();
         for error in [out, err].into_iter().filter_map(Result::err) {
