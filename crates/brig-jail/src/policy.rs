@@ -156,7 +156,7 @@ pub fn compile_for(architecture: Architecture, listener: Listener) -> Result<Com
     let stack = FilterStack {
         foreign_abi: foreign_abi(architecture),
         probed: compile_probed(architecture, &probed)?,
-        allow_list: compile_allow_list(architecture, &allow, listener)?,
+        allow_list: compile_allow_list(architecture, &allow, &probed, listener)?,
         listener,
     };
     let digest = digest(&stack);
@@ -203,11 +203,29 @@ const MARK: u16 = 0x5afe;
 fn compile_allow_list(
     architecture: Architecture,
     allow: &[AllowRule],
+    probed: &[ProbedRule],
     listener: Listener,
 ) -> Result<Vec<FilterInstruction>, PolicyError> {
     let mut rules = BTreeMap::new();
     for rule in allow {
         add_rule(&mut rules, architecture, &rule.call, &rule.any)?;
+    }
+    if listener == Listener::None {
+        // Where two filters fail a call, the newer one names the error, and that is this one. So it lets probed calls
+        // pass, and the older filter says what it has to say: threads need to hear that clone3 does not exist.
+        for rule in probed {
+            let mut single = BTreeMap::new();
+            add_rule(&mut single, architecture, &rule.call, &rule.any)?;
+            for (number, more) in single {
+                // No condition at all means "whatever the arguments", on either side.
+                match rules.get_mut(&number) {
+                    None => drop(rules.insert(number, more)),
+                    Some(known) if known.is_empty() => {}
+                    Some(known) if more.is_empty() => known.clear(),
+                    Some(known) => known.extend(more),
+                }
+            }
+        }
     }
     let otherwise = match listener {
         Listener::Keeper => SeccompAction::Trace(u32::from(MARK)),

@@ -281,6 +281,22 @@ fn without_a_listener_a_refused_call_fails_by_itself() {
 }
 
 #[test]
+fn without_a_listener_a_probed_call_still_gets_its_own_error() {
+    for architecture in BOTH {
+        let stack = compile_for(architecture, Listener::None).unwrap().stack;
+        let number = call_number(architecture, "clone3").unwrap();
+        let data = CallData {
+            number,
+            architecture: architecture.audit_number(),
+            arguments: [0; 6],
+        };
+        // The kernel takes the newest of several filters that fail a call: it must not be the allow-list.
+        assert_eq!(run(&stack.allow_list, &data), RETURN_ALLOW);
+        assert_eq!(answer(&stack, architecture, "clone3", &[]), RETURN_ERRNO | 38);
+    }
+}
+
+#[test]
 fn the_digest_depends_on_the_filters_alone() {
     let one = compile_for(Architecture::X86_64, Listener::Keeper).unwrap();
     let same = compile_for(Architecture::X86_64, Listener::Keeper).unwrap();

@@ -4,7 +4,10 @@ use std::path::Path;
 
 /// Signs of known hosts. Gathered before the daemon confines itself: some of the files are out of reach then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "independent observations, each set from one file")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent observations, each set from one file"
+)]
 pub struct HostSigns {
     /// Ubuntu's AppArmor takes capabilities in user namespaces from unconfined programs.
     pub apparmor_restricts: bool,
@@ -45,14 +48,18 @@ fn read(path: &str) -> Option<String> {
 }
 
 fn in_container() -> bool {
-    ["/.dockerenv", "/run/.containerenv", "/run/secrets/kubernetes.io"].iter().any(|path| Path::new(path).exists())
+    ["/.dockerenv", "/run/.containerenv", "/run/secrets/kubernetes.io"]
+        .iter()
+        .any(|path| Path::new(path).exists())
         || std::env::var_os("container").is_some()
 }
 
 /// Mounts below `/proc` cover parts of it; binfmt_misc is a place made for a mount.
 fn masks_proc(mountinfo: &str) -> bool {
     let points = mountinfo.lines().filter_map(|line| line.split(' ').nth(4));
-    points.into_iter().any(|point| point.starts_with("/proc/") && point != "/proc/sys/fs/binfmt_misc")
+    points
+        .into_iter()
+        .any(|point| point.starts_with("/proc/") && point != "/proc/sys/fs/binfmt_misc")
 }
 
 /// WSL 1 reports a kernel of Microsoft's without the suffix that WSL 2's real kernel has.
@@ -75,14 +82,24 @@ mod tests {
     fn a_default_container_masks_proc_and_a_host_does_not() {
         let container = "1 0 0:1 / / rw - overlay o rw\n2 1 0:2 / /proc rw - proc proc rw\n3 2 0:3 /null /proc/kcore rw - tmpfs t rw";
         assert!(masks_proc(container));
-        let host = "2 1 0:2 / /proc rw - proc proc rw\n3 2 0:3 / /proc/sys/fs/binfmt_misc rw - binfmt_misc b rw";
+        let host =
+            "2 1 0:2 / /proc rw - proc proc rw\n3 2 0:3 / /proc/sys/fs/binfmt_misc rw - binfmt_misc b rw";
         assert!(!masks_proc(host));
     }
 
     #[test]
     fn both_versions_of_wsl_are_told_apart() {
-        assert_eq!(wsl_version("Linux version 4.4.0-19041-Microsoft (Microsoft@Microsoft.com)"), Some(1));
-        assert_eq!(wsl_version("Linux version 5.15.90.1-microsoft-standard-WSL2"), Some(2));
-        assert_eq!(wsl_version("Linux version 6.1.0-18-amd64 (debian-kernel@lists.debian.org)"), None);
+        assert_eq!(
+            wsl_version("Linux version 4.4.0-19041-Microsoft (Microsoft@Microsoft.com)"),
+            Some(1)
+        );
+        assert_eq!(
+            wsl_version("Linux version 5.15.90.1-microsoft-standard-WSL2"),
+            Some(2)
+        );
+        assert_eq!(
+            wsl_version("Linux version 6.1.0-18-amd64 (debian-kernel@lists.debian.org)"),
+            None
+        );
     }
 }
