@@ -19,9 +19,10 @@ def part(name):
 
 
 def interpreters():
-    """Every CPython from 3.8 that this machine has: one per version. BRIG_PYTHONS overrides."""
-    if "BRIG_PYTHONS" in os.environ:
-        return os.environ["BRIG_PYTHONS"].split(":")
+    """This CPython, those of BRIG_PYTHONS, or, for `all`, every one from 3.8 that this machine has."""
+    wanted = os.environ.get("BRIG_PYTHONS", sys.executable)
+    if wanted != "all":
+        return wanted.split(":")
     places = ["/usr/bin", "/usr/local/bin"]
     pyenv = os.path.expanduser("~/.pyenv/versions")
     if os.path.isdir(pyenv):

@@ -1,4 +1,5 @@
-"""Behaviour of the runner against every CPython of this machine: `python3 -m unittest discover sandbox-images/runner/tests`.
+"""Behaviour of the runner in the CPython that runs the tests, or in those of BRIG_PYTHONS (paths with colons, or `all`):
+`python3 -m unittest discover -s sandbox-images/runner/tests -t sandbox-images/runner`.
 
 Most checks run one program twice, plain and under the runner, and demand the same stdout, stderr and exit status.
 """
@@ -6,8 +7,8 @@ import re
 import signal
 import unittest
 
-from peer import CODE, COMPILED, EXCEPTION, FILE, STARTED, TROUBLE, VALUE, Interpreter, exception, interpreters
-from peer import runner_frame
+from .peer import CODE, COMPILED, EXCEPTION, FILE, STARTED, TROUBLE, VALUE, Interpreter, exception, interpreters
+from .peer import runner_frame
 
 INTERPRETERS = []
 
