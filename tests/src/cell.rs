@@ -2,7 +2,7 @@
 
 use crate::assert::{CLEAN_WITHIN, Surroundings, no_more_than, nothing_is_left};
 use crate::daemon::Daemon;
-use crate::modes::{Mode, Privilege, Reach};
+use crate::modes::{Mode, Reach};
 use crate::process::{self, Decoy, Running};
 use crate::seen::Seen;
 use crate::stage::Stage;
@@ -313,10 +313,4 @@ impl Started<'_> {
     pub fn report(self) -> Result<Seen> {
         Seen::from_run(&self.running.finish(PATIENCE)?)
     }
-}
-
-/// Whether the mode has every layer.
-#[must_use]
-pub fn is_full_strength(mode: Mode) -> bool {
-    mode.privilege != Privilege::Bare
 }

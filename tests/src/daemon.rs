@@ -87,14 +87,18 @@ impl Daemon {
     /// The command of this daemon, for tries that are to fail.
     #[must_use]
     pub fn serve_command(&self) -> Command {
+        self.serve_on(&self.socket())
+    }
+
+    /// The same on another socket.
+    #[must_use]
+    pub fn serve_on(&self, socket: &Path) -> Command {
         let mut command = self.mode.command(&self.stage.brig);
         command
             .arg("serve")
             .arg("--listen")
-            .arg(self.address())
-            .arg("--data")
-            .arg(self.data())
-            .args(&self.extra);
+            .arg(format!("unix:{}", socket.display()));
+        command.arg("--data").arg(self.data()).args(&self.extra);
         command
             .current_dir(self.directory.path())
             .env("HOME", self.directory.path());

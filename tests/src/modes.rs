@@ -97,10 +97,28 @@ impl Mode {
     /// The level that this mode gives by default.
     #[must_use]
     pub fn level(self) -> &'static str {
-        match self.privilege {
-            Privilege::Root | Privilege::Subordinate => "strict",
-            Privilege::Bare => "workstation",
+        if self.has_cgroup() {
+            "strict"
+        } else {
+            "workstation"
         }
+    }
+
+    /// Whether cells are in control groups: version 1 lets only root move a process of another uid, and a cell's
+    /// uid is another one.
+    #[must_use]
+    pub fn has_cgroup(self) -> bool {
+        match self.privilege {
+            Privilege::Root => true,
+            Privilege::Subordinate => Path::new("/sys/fs/cgroup/cgroup.controllers").exists(),
+            Privilege::Bare => false,
+        }
+    }
+
+    /// Whether cells have a uid of their own on the host.
+    #[must_use]
+    pub fn has_own_uid(self) -> bool {
+        self.privilege != Privilege::Bare
     }
 
     /// Whether this harness can run the mode.
@@ -133,18 +151,20 @@ impl Mode {
     /// # Errors
     /// The reason why not, as docs/modes.md has it.
     pub fn gives(self, need: Need) -> Result<(), Skip> {
-        match (need, self.privilege, self.reach) {
-            (Need::Cgroup, Privilege::Bare, _) => {
-                Err(Skip::because("not given in this mode: no control group"))
-            }
-            (Need::DistinctUid, Privilege::Bare, _) => Err(Skip::because(
+        match need {
+            Need::Cgroup if !self.has_cgroup() => Err(Skip::because(
+                "not given in this mode on this host: no control group",
+            )),
+            Need::DistinctUid if !self.has_own_uid() => Err(Skip::because(
                 "not given in this mode: the cell runs with the user's own uid",
             )),
-            (Need::HarnessRoot, _, _) if !Uid::effective().is_root() => Err(Skip::because(
+            Need::HarnessRoot if !Uid::effective().is_root() => Err(Skip::because(
                 "looking from outside needs the tests to run as root",
             )),
-            (Need::Embedded, _, Reach::Served) => Err(Skip::because("asked of embedded runs only")),
-            (Need::Cgroup | Need::DistinctUid | Need::HarnessRoot | Need::Embedded, _, _) => Ok(()),
+            Need::Embedded if self.reach == Reach::Served => {
+                Err(Skip::because("asked of embedded runs only"))
+            }
+            Need::Cgroup | Need::DistinctUid | Need::HarnessRoot | Need::Embedded => Ok(()),
         }
     }
 

@@ -153,7 +153,17 @@ fn stop_at_once() -> Result<()> {
 
 fn second_daemon() -> Result<()> {
     let mut daemon = start(&[])?;
-    let second = process::run(daemon.serve_command(), Vec::new(), PATIENCE)?;
+    let same_socket = process::run(daemon.serve_command(), Vec::new(), PATIENCE)?;
+    ensure!(
+        same_socket.code() >= 64,
+        "it took the socket: {}",
+        told(&same_socket)
+    );
+    let second = process::run(
+        daemon.serve_on(&daemon.directory().join("second.sock")),
+        Vec::new(),
+        PATIENCE,
+    )?;
     ensure!(
         second.code() >= 64 || second.code() == 2,
         "it started: {}",

@@ -189,7 +189,7 @@ pub(super) const CHECKS: &[Check] = &[
         title: "a level that the host cannot give is refused with what to do",
         needs: &[Need::Embedded],
         body: |bench| {
-            if crate::cell::is_full_strength(bench.mode) {
+            if bench.mode.has_cgroup() {
                 let seen = bench
                     .code("print('ran')")
                     .options(&["--isolation", "strict"])
@@ -279,12 +279,11 @@ fn receipt(bench: &Bench) -> Result<()> {
             seen.told()
         );
     }
-    let expected = if crate::cell::is_full_strength(bench.mode) {
-        "active"
-    } else {
-        "missing"
-    };
-    for layer in ["cgroup", "uid"] {
+    for (layer, is_there) in [
+        ("cgroup", bench.mode.has_cgroup()),
+        ("uid", bench.mode.has_own_uid()),
+    ] {
+        let expected = if is_there { "active" } else { "missing" };
         ensure!(
             seen.layer(layer)["state"] == expected,
             "layer {layer} is not {expected}{}",

@@ -2,7 +2,7 @@
 
 use super::{Arm, Check};
 use crate::assert::{CLEAN_WITHIN, processes_with};
-use crate::cell::{Bench, is_full_strength};
+use crate::cell::Bench;
 use crate::modes::Need;
 use crate::process::wait_until;
 use anyhow::{Result, ensure};
@@ -101,7 +101,7 @@ fn fork_bomb(bench: &Bench) -> Result<()> {
         "more children than allowed{}",
         seen.told()
     );
-    if is_full_strength(bench.mode) {
+    if bench.mode.has_cgroup() {
         seen.flagged("process_limit_hit")?;
         ensure!(
             seen.usage("processes_peak")? <= 32.0,
