@@ -19,6 +19,8 @@ pub mod item {
     pub const NO_SUCH_CELL: u16 = 4;
     /// Request: the cell was given up before it was ready.
     pub const GIVEN_UP: u16 = 5;
+    /// Request: as many enter-helpers work in this cell as one cell may have.
+    pub const TOO_MANY_HELPERS: u16 = 6;
 
     /// [`Stage::Cgroup`](crate::stage::Stage::Cgroup): no group in which the keeper may make groups.
     pub const CGROUP_NOT_DELEGATED: u16 = 1;

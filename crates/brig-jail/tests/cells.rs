@@ -4,6 +4,7 @@
     clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::panic,
     clippy::print_stdout,
     unreachable_pub,
     missing_docs,
@@ -14,7 +15,7 @@ mod confined;
 mod support;
 
 use brig_jail::client::LinkError;
-use brig_jail::keeper::UidSource;
+use brig_jail::keeper::{SyntheticProc, UidSource};
 use brig_jail::protocol::{
     CellLimits, CgroupKind, ImageDigest, KillReason, Level, MainExit, Network, REQUEST_BYTES, Reply, Request,
     UidKind,
@@ -80,6 +81,9 @@ fn trials() -> Vec<Trial> {
         a_keeper_as_the_first_process_hands_the_first_signal_on,
         the_files_of_a_cell_can_be_reached_after_its_death,
         a_spare_after_a_job_with_files_has_its_helper_ready,
+        a_daemon_that_asks_for_helpers_without_end_is_stopped,
+        a_masked_proc_is_refused_with_the_line_that_helps_or_replaced_where_allowed,
+        where_no_listener_can_be_had_refusals_go_unreported_and_threads_work,
         a_confined_daemon_keeps_its_data_and_loses_everything_else,
     ]
 }
@@ -692,4 +696,83 @@ fn a_spare_after_a_job_with_files_has_its_helper_ready() {
         // From the second round on the spare comes with a helper: two children of the keeper.
         keeper.await_settled(if round == 0 { 1 } else { 2 });
     }
+}
+
+/// A keeper that sees a `/proc` of which a part is covered, as in a container.
+fn keeper_with_masked_proc(name: &str, synthetic_proc: SyntheticProc) -> Keeper {
+    let mut config = config(name);
+    config.synthetic_proc = synthetic_proc;
+    let mask = "mount --bind /dev/null /proc/kallsyms && exec \"$@\"";
+    Keeper::start_as(&config, &["unshare", "--mount", "sh", "-c", mask, "sh"])
+}
+
+fn a_masked_proc_is_refused_with_the_line_that_helps_or_replaced_where_allowed() {
+    if !is_root() {
+        return;
+    }
+    let mut keeper = keeper_with_masked_proc("masked", SyntheticProc::Forbidden);
+    let failure = keeper.open_at(Level::Workstation, small()).err().unwrap();
+    assert_eq!(failure.stage, Stage::Mount);
+    let signs = HostSigns {
+        proc_masked: true,
+        ..HostSigns::default()
+    };
+    let remedy = remedy::for_failure(&failure, &signs).unwrap();
+    assert!(remedy.fix.contains("systempaths=unconfined"), "{remedy:?}");
+    let mut keeper = keeper_with_masked_proc("synthetic", SyntheticProc::Allowed);
+    let mut cell = keeper.open_at(Level::Workstation, small()).unwrap();
+    assert!(!cell.receipt.own_proc);
+    keeper.begin(&mut cell, &["/bin/cat", "/proc/uptime"], 20 * SECOND, 0);
+    let outcome = keeper.finish(cell);
+    assert_eq!(outcome.facts.main, MainExit::Exited(0), "{}", outcome.stderr);
+}
+
+fn where_no_listener_can_be_had_refusals_go_unreported_and_threads_work() {
+    let prefix = ["env", "BRIG_TEST_FOREIGN_LISTENER=1"];
+    let mut keeper = Keeper::start_as(&config("listener"), &prefix);
+    let mut cell = keeper.open_at(Level::Workstation, small()).unwrap();
+    assert!(!cell.receipt.refusals_reported);
+    let program = "import ctypes, threading
+thread = threading.Thread(target=print, args=('thread',))
+thread.start()
+thread.join()
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mount(0, 0, 0, 0, 0)
+print(ctypes.get_errno())";
+    keeper.begin(&mut cell, &["/usr/bin/python3", "-c", program], 20 * SECOND, 0);
+    let outcome = keeper.finish(cell);
+    assert_eq!(outcome.stdout, "thread\n1\n", "{}", outcome.stderr);
+    assert_eq!(outcome.facts.refused_len, 0);
+}
+
+fn a_daemon_that_asks_for_helpers_without_end_is_stopped() {
+    let mut keeper = Keeper::start(&config("helpers"));
+    let cell = keeper.open(small()).unwrap();
+    let mut sockets = Vec::new();
+    let refused = (0..10).find_map(|request| {
+        keeper
+            .link
+            .send(&Request::OpenFiles {
+                request,
+                cell: cell.number,
+            })
+            .unwrap();
+        let (reply, descriptors) = keeper.reply();
+        sockets.extend(descriptors);
+        match reply {
+            Reply::Failed { failure, .. } => Some(failure.item),
+            Reply::FilesOpened { .. } => None,
+            other @ (Reply::Opened { .. }
+            | Reply::Ended { .. }
+            | Reply::Released { .. }
+            | Reply::Probed { .. }) => {
+                panic!("{other:?}")
+            }
+        }
+    });
+    assert_eq!(refused, Some(item::TOO_MANY_HELPERS));
+    keeper.link.send(&Request::Release { cell: cell.number }).unwrap();
+    assert_eq!(keeper.await_end(cell.number).killed, Some(KillReason::Abandoned));
+    assert_eq!(keeper.reply().0, Reply::Released { cell: cell.number });
+    keeper.await_no_cells();
 }

@@ -17,6 +17,9 @@ use std::os::fd::{AsFd, OwnedFd};
 /// A helper that waited this long is not handed out any more: its own alarm would soon end it.
 const IDLE_NANOS: u64 = 30_000_000_000;
 
+/// Helpers of one cell at once. A daemon needs one; one that was taken over gets no fork bomb.
+const HELPERS_MAX: usize = 4;
+
 impl Keeper<'_> {
     pub(super) fn open_files(&mut self, request: RequestNumber, number: CellNumber) {
         let (reply, descriptors) = match self.helper_for(number) {
@@ -43,6 +46,9 @@ impl Keeper<'_> {
                 return Ok(idle.socket);
             }
             dismiss(cell, idle.process);
+        }
+        if cell.helpers.len() >= HELPERS_MAX {
+            return Err(refusal(item::TOO_MANY_HELPERS, Errno::EAGAIN));
         }
         let (process, socket) = self.start_helper(number)?;
         if let Some(cell) = self.cells.get_mut(&number) {
