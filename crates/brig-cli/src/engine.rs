@@ -1,6 +1,7 @@
 //! The engine of a command: a daemon at an address, or one of its own. Its own is the same thing as a daemon, only
 //! smaller: the keeper is a child of this process, the store is temporary, and the wire is a pipe in memory.
 
+use crate::abandoned;
 use crate::connect::{Place, is_root};
 use crate::exit_code::Exit;
 use crate::keeper_config::{self, Prewarm};
@@ -15,13 +16,19 @@ use brig_daemon::{Config, Embedded};
 use brig_jail::client::KeeperLink;
 use brig_jail::embedded::{spawn_keeper, take_inherited_socket};
 use brig_jail::keeper::{self, KeeperConfig};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitCode};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use std::time::Duration;
+use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 
 /// The word that makes a process of this file a keeper.
 const KEEPER: &str = "__keeper";
+
+/// How long a keeper may take to kill what is left. The cells of one job are gone in milliseconds.
+const KEEPER_END: Duration = Duration::from_secs(10);
 
 /// Where the command's jobs run.
 #[derive(Debug)]
@@ -108,7 +115,7 @@ impl Own {
         let Self {
             config: _,
             link,
-            mut keeper,
+            keeper,
             daemon,
             data,
         } = self;
@@ -121,10 +128,7 @@ impl Own {
         }
         // The keeper ends when its socket is closed; it kills what is left first.
         drop(link);
-        let waited = tokio::task::spawn_blocking(move || keeper.wait()).await;
-        if let Err(error) = waited.map_err(std::io::Error::other).and_then(|waited| waited) {
-            say(format!("cannot wait for the keeper: {error}"));
-        }
+        end_keeper(keeper).await;
         // The store removes its directory itself, unless a task that was given up still holds it.
         match data.map(std::fs::remove_dir_all) {
             Some(Err(error)) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -132,7 +136,22 @@ impl Own {
             }
             Some(_) | None => {}
         }
+        abandoned::remove(&std::env::temp_dir());
     }
+}
+
+/// Waits for the keeper's end; one that is stuck is killed, and the cells die with it.
+async fn end_keeper(mut keeper: Child) {
+    let pid = i32::try_from(keeper.id()).map(Pid::from_raw);
+    let mut waiting = tokio::task::spawn_blocking(move || keeper.wait());
+    if tokio::time::timeout(KEEPER_END, &mut waiting).await.is_ok() {
+        return;
+    }
+    say("the keeper did not end and is killed");
+    if let Ok(pid) = pid {
+        kill(pid, Signal::SIGKILL).ok();
+    }
+    drop(waiting.await);
 }
 
 /// The configuration of an embedded engine: what `BRIG_CONFIG` names, with what makes it embedded.
@@ -183,9 +202,9 @@ fn keep(settings: OsString) -> anyhow::Result<()> {
 /// What tells a command to stop: Ctrl-C, a closed terminal, a supervisor.
 #[derive(Debug)]
 pub(crate) struct Interrupts {
-    interrupt: Signal,
-    terminate: Signal,
-    hang_up: Signal,
+    interrupt: SignalStream,
+    terminate: SignalStream,
+    hang_up: SignalStream,
 }
 
 impl Interrupts {

@@ -8,6 +8,7 @@
 //! The keeper must be single-threaded, so what becomes a keeper or starts one is decided before any runtime exists.
 #![forbid(unsafe_code)]
 
+mod abandoned;
 mod cli;
 mod command;
 mod connect;

@@ -179,16 +179,20 @@ impl<'c> Keeper<'c> {
             Err(errno) => return Err(failed("wait for events")(errno)),
         };
         for event in events.iter().take(ready) {
-            if let Some((source, cell)) = untoken(event.data()) {
-                self.handle(source, cell);
-            }
+            self.handle(*event);
         }
         self.look_at_clocks();
         self.flush();
         Ok(())
     }
 
-    fn handle(&mut self, source: Source, cell: CellNumber) {
+    fn handle(&mut self, event: EpollEvent) {
+        let Some((source, cell)) = untoken(event.data()) else { return };
+        // Nobody uses the filter any more. The event stays until the listener is gone: waiting for the cell's end
+        // first would spin.
+        if source == Source::Listener && event.events().contains(EpollFlags::EPOLLHUP) {
+            return self.close_listener(cell);
+        }
         match source {
             Source::Daemon => self.hear_daemon(),
             Source::Signals => self.hear_signals(),
@@ -339,9 +343,7 @@ impl<'c> Keeper<'c> {
             Err(errno) => return Err(failed("wait for events")(errno)),
         };
         for event in events.iter().take(ready) {
-            if let Some((source, cell)) = untoken(event.data()) {
-                self.handle(source, cell);
-            }
+            self.handle(*event);
         }
         self.look_at_clocks();
         Ok(())

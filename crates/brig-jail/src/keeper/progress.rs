@@ -292,10 +292,15 @@ impl Keeper<'_> {
         };
         let Some(listener) = &cell.listener else { return };
         if cell.refusals.take_one(listener) == Listening::Over {
-            let listener = cell.listener.take();
-            if let Some(listener) = listener {
-                self.unwatch(&listener);
-            }
+            self.close_listener(number);
+        }
+    }
+
+    /// From here on the kernel itself refuses.
+    pub(super) fn close_listener(&mut self, number: CellNumber) {
+        let listener = self.cells.get_mut(&number).and_then(|cell| cell.listener.take());
+        if let Some(listener) = listener {
+            self.unwatch(&listener);
         }
     }
 
