@@ -154,7 +154,13 @@ impl Ending {
             now,
         } = self;
         let Notes { mut events, result } = notes;
-        let (state, kind) = (to.word(), result.kind());
+        // A cancelled job's kind is always `cancelled`, also where its cell was lost before the kill reached it.
+        let kind = if to == JobState::Cancelled {
+            "cancelled"
+        } else {
+            result.kind()
+        };
+        let state = to.word();
         events.push(EventBody::Ended {
             state: state.to_owned(),
             kind: kind.to_owned(),

@@ -197,9 +197,10 @@ impl Subject {
         match job.result {
             None => assert!(endings.is_empty()),
             Some(result) => {
+                let cancelled = state == JobState::Cancelled;
                 let told = EventBody::Ended {
                     state: state.word().into(),
-                    kind: result.kind().into(),
+                    kind: if cancelled { "cancelled" } else { result.kind() }.into(),
                 };
                 assert_eq!(endings, [&told]);
                 assert_eq!(events.last().unwrap().body, told);
@@ -335,7 +336,7 @@ pub async fn the_failure_of_a_cancelled_attempt_is_kept(store: AnyStore) {
     assert_eq!(state, JobState::Cancelled);
     let told = EventBody::Ended {
         state: "cancelled".into(),
-        kind: "internal_error".into(),
+        kind: "cancelled".into(),
     };
     assert_eq!(events.last().unwrap().body, told);
 }
