@@ -48,7 +48,7 @@ pub(crate) fn spawn_with_socket<A: AsRef<OsStr>>(
         .spawn()
 }
 
-/// The socket that [`spawn_with_socket`] left on standard input; standard input is `/dev/null` afterwards.
+/// The socket that the process which started this one left on standard input; standard input is `/dev/null` afterwards.
 pub fn take_inherited_socket() -> io::Result<OwnedFd> {
     let socket = io::stdin().as_fd().try_clone_to_owned()?;
     let null = File::open("/dev/null")?;

@@ -71,6 +71,8 @@ fn prepare(place: &EnterPlace<'_>, socket: &OwnedFd) -> nix::Result<()> {
     for inner in ENTER_WORKSPACE_FD + 1..=USER_FD {
         fcntl(sys::borrow_fixed(inner), FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
     }
+    // It handles what the program left: no more important than the program.
+    sys::set_nice(0)?;
     // What the helper reads and writes is charged to the cell.
     if let Some(groups) = place.groups {
         groups.enter_as_helper()?;

@@ -34,8 +34,9 @@ use std::convert::Infallible;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
-/// Nice value of PID 1 where we may raise it: above every program, below nothing of the system's.
-const INIT_NICE: i32 = -10;
+/// Nice value of the keeper and of every PID 1 where we may raise it: above every program, below nothing of the
+/// system's.
+pub(crate) const INIT_NICE: i32 = -10;
 
 /// How often clone3 is tried while dead namespaces are still being freed (they are, 40 to 80 ms after a cell).
 const CLONE_ATTEMPTS: usize = 100;

@@ -53,6 +53,7 @@ impl Keeper<'_> {
             self.set_up_failed(number, set_up(item::INIT_DIED, Errno::ECHILD));
         }
         self.try_to_end(number);
+        self.try_to_forget(number);
     }
 
     /// Tells the end of a cell when no process of it is left.
@@ -60,7 +61,9 @@ impl Keeper<'_> {
         let Some(cell) = self.cells.get_mut(&number) else {
             return;
         };
-        if cell.init.is_some() || cell.reaped.is_none() || matches!(cell.phase, Phase::Dead) {
+        // PID 1 says so before it ends itself: that takes long, because the files of the cell are freed with it.
+        let over = cell.reaped.is_some() || cell.ended.is_some();
+        if !over || matches!(cell.phase, Phase::Dead) {
             return;
         }
         if cell.is_populated() {

@@ -187,7 +187,9 @@ impl<'c> Keeper<'c> {
     }
 
     fn handle(&mut self, event: EpollEvent) {
-        let Some((source, cell)) = untoken(event.data()) else { return };
+        let Some((source, cell)) = untoken(event.data()) else {
+            return;
+        };
         // Nobody uses the filter any more. The event stays until the listener is gone: waiting for the cell's end
         // first would spin.
         if source == Source::Listener && event.events().contains(EpollFlags::EPOLLHUP) {

@@ -179,6 +179,7 @@ impl Keeper<'_> {
             FromInit::Failed(failure) => self.set_up_failed(number, failure),
             FromInit::Ended { .. } => {
                 cell.ended.get_or_insert(said);
+                self.try_to_end(number);
             }
         }
     }

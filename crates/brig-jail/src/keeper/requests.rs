@@ -273,7 +273,10 @@ impl Keeper<'_> {
             return;
         };
         cell.release.get_or_insert(Moment::now());
-        if !matches!(cell.phase, Phase::Dead) {
+        if matches!(cell.phase, Phase::Dead) {
+            // It is ending by itself, or should be.
+            cell.kill_first_process();
+        } else {
             cell.kill(KillReason::Abandoned);
         }
         cell.kill_helpers();

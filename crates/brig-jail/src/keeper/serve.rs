@@ -5,6 +5,7 @@ use super::host::Host;
 use super::{ExitReason, KeeperConfig, KeeperError};
 use crate::client::keeper_socketpair;
 use crate::embedded::spawn_with_socket;
+use crate::launch::INIT_NICE;
 use crate::sys::parent as sys;
 use nix::unistd::Pid;
 use std::ffi::OsString;
@@ -18,6 +19,7 @@ use std::path::Path;
 pub fn run(config: &KeeperConfig, socket: OwnedFd, daemon: Option<Pid>) -> Result<ExitReason, KeeperError> {
     block_signals()?;
     let host = open_host(config)?;
+    weigh_more();
     Keeper::new(config, host, socket, daemon)?.work()
 }
 
@@ -31,7 +33,15 @@ pub fn serve(config: &KeeperConfig, program: &Path, args: &[OsString]) -> Result
     let child = spawn_with_socket(program, args, daemon_end).map_err(KeeperError::StartDaemon)?;
     // A pid that does not fit would be the kernel's error; Linux ends at 2^22.
     let daemon = i32::try_from(child.id()).map(Pid::from_raw).ok();
+    // After the daemon, which is no more important than others.
+    weigh_more();
     Keeper::new(config, host, keeper_end, daemon)?.work()
+}
+
+/// The keeper's turns are short, and the deadlines of all cells depend on them. Where it may not, its turn comes
+/// when it comes; PID 1 keeps the deadlines too.
+fn weigh_more() {
+    sys::set_nice(INIT_NICE).ok();
 }
 
 fn open_host(config: &KeeperConfig) -> Result<Host, KeeperError> {
