@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 /// How often a group whose processes were killed is tried again before it is left to the next start.
 const REMOVE_ATTEMPTS: usize = 1_000;
 
-/// Removes the groups of dead keepers below `parent`: those of this instance with everything in them (two
-/// keepers of one instance never live at the same time), those of others only when they are empty.
+/// Removes the groups of dead keepers below `parent`: those of this instance with everything in them, those of
+/// others only when they are empty. A keeper of this instance that is alive keeps its groups: this one is a second
+/// one by mistake, and its daemon will find the data directory locked.
 pub(crate) fn remove(parent: &Path, instance: &str, current: &str) {
     let Ok(entries) = std::fs::read_dir(parent) else {
         return;
@@ -25,12 +26,21 @@ pub(crate) fn remove(parent: &Path, instance: &str, current: &str) {
         if name == current {
             continue;
         }
-        if owner == instance {
+        // Another tool's group may be named like ours.
+        let Ok(pid) = pid.parse::<u32>() else { continue };
+        if owner == instance && !is_keeper(pid) {
             remove_tree(&entry.path(), Survivors::Kill);
-        } else if !Path::new("/proc").join(pid).exists() {
+        } else if owner != instance && !Path::new(&format!("/proc/{pid}")).exists() {
             remove_tree(&entry.path(), Survivors::Spare);
         }
     }
+}
+
+/// Whether `pid` is alive and runs the program that this process runs. By name and not by file: an upgrade replaces
+/// the file under a running service.
+fn is_keeper(pid: u32) -> bool {
+    let name = |process: &str| std::fs::read(format!("/proc/{process}/comm")).ok();
+    name(&pid.to_string()).is_some_and(|found| Some(found) == name("self"))
 }
 
 /// What happens to processes that are found in a leftover.
@@ -95,12 +105,13 @@ mod tests {
         let ours = leftover(parent.path(), "brig-abc-4000001");
         let dead = leftover(parent.path(), "brig-other-4000002");
         let alive = leftover(parent.path(), &format!("brig-other-{}", std::process::id()));
+        let twin = leftover(parent.path(), &format!("brig-abc-{}", std::process::id()));
         let current = leftover(parent.path(), "brig-abc-4000003");
         let foreign = leftover(parent.path(), "system.slice");
         remove(parent.path(), "abc", "brig-abc-4000003");
         assert_eq!(
-            [ours, dead, alive, current, foreign].map(|group| group.exists()),
-            [false, false, true, true, true]
+            [ours, dead, alive, twin, current, foreign].map(|group| group.exists()),
+            [false, false, true, true, true, true]
         );
     }
 }
