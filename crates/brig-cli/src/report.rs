@@ -185,7 +185,7 @@ impl JobReport {
         let bare = Self {
             id: ended.id.to_string(),
             state: ended.state.to_owned(),
-            verdict: VerdictReport::of_result(ended.result),
+            verdict: VerdictReport::of(ended.state, ended.result),
             exception: None,
             value: None,
             stdout: String::from_utf8_lossy(&ended.output.stdout).into_owned(),
@@ -261,9 +261,15 @@ impl JobReport {
 }
 
 impl VerdictReport {
-    fn of_result(result: &JobResult) -> Self {
+    fn of(state: &str, result: &JobResult) -> Self {
+        // A cancelled job's kind is always `cancelled`, also where its cell was lost before the kill reached it.
+        let kind = if state == "cancelled" {
+            "cancelled"
+        } else {
+            result.kind()
+        };
         let bare = Self {
-            kind: result.kind(),
+            kind,
             code: None,
             signal: None,
             signal_name: None,
