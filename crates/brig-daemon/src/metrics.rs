@@ -20,12 +20,23 @@ const SECONDS: [f64; 14] = [
 /// The numbers of one daemon. Not a global: several daemons may live in one process.
 #[derive(Clone)]
 pub(crate) struct Metrics {
-    recorder: Arc<PrometheusRecorder>,
-    handle: PrometheusHandle,
+    kept: Option<(Arc<PrometheusRecorder>, PrometheusHandle)>,
+}
+
+/// Whether somebody can ask for the numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Audience {
+    /// There is a listener.
+    Listener,
+    /// Nobody. A recorder spins for milliseconds to calibrate its clock: an embedded run saves that.
+    Nobody,
 }
 
 impl Metrics {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(audience: Audience) -> Self {
+        if audience == Audience::Nobody {
+            return Self { kept: None };
+        }
         let mut builder = PrometheusBuilder::new();
         // Without buckets a histogram becomes a summary, which nobody can add up over daemons. Never empty.
         if let Ok(with_buckets) = PrometheusBuilder::new().set_buckets(&SECONDS) {
@@ -34,8 +45,7 @@ impl Metrics {
         let recorder = builder.build_recorder();
         let handle = recorder.handle();
         let metrics = Self {
-            recorder: Arc::new(recorder),
-            handle,
+            kept: Some((Arc::new(recorder), handle)),
         };
         metrics.describe();
         metrics
@@ -106,12 +116,16 @@ impl Metrics {
             }
         });
         // Histograms grow until somebody folds them.
-        self.handle.run_upkeep();
-        self.handle.render()
+        self.kept.as_ref().map_or_else(String::new, |(_, handle)| {
+            handle.run_upkeep();
+            handle.render()
+        })
     }
 
     fn with(&self, record: impl FnOnce()) {
-        metrics::with_local_recorder(&*self.recorder, record);
+        if let Some((recorder, _)) = &self.kept {
+            metrics::with_local_recorder(&**recorder, record);
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::exit_code::ExitCode;
 use crate::grpc::Services;
 use crate::grpc::connection::Listeners;
 use crate::maintenance::{cleaner, rescuer};
-use crate::metrics::{self, Metrics};
+use crate::metrics::{self, Audience, Metrics};
 use crate::{HostCheck, Parts, ServeError, Shutdown};
 use brig_core::backend::HostReport;
 use std::sync::Arc;
@@ -43,7 +43,12 @@ pub(crate) async fn serve(config: Config, parts: Parts, shutdown: Shutdown) -> R
         host_check,
         on_ready,
     } = parts;
-    let metrics = Metrics::new();
+    let audience = if listeners.metrics.is_some() {
+        Audience::Listener
+    } else {
+        Audience::Nobody
+    };
+    let metrics = Metrics::new(audience);
     let engine = Engine::new(store, backend, settings(&config), metrics);
     prepare(&engine, host_check).await?;
     let running = start(&engine, &config, listeners).await?;
