@@ -72,7 +72,7 @@ fn prepare(place: &EnterPlace<'_>, socket: &OwnedFd) -> nix::Result<()> {
         fcntl(sys::borrow_fixed(inner), FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
     }
     // It handles what the program left: no more important than the program.
-    sys::set_nice(0)?;
+    sys::set_nice(sys::Urgency::Normal)?;
     // What the helper reads and writes is charged to the cell.
     if let Some(groups) = place.groups {
         groups.enter_as_helper()?;

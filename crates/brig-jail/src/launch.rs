@@ -34,10 +34,6 @@ use std::convert::Infallible;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
-/// Nice value of the keeper and of every PID 1 where we may raise it: above every program, below nothing of the
-/// system's.
-pub(crate) const INIT_NICE: i32 = -10;
-
 /// How often clone3 is tried while dead namespaces are still being freed (they are, 40 to 80 ms after a cell).
 const CLONE_ATTEMPTS: usize = 100;
 const CLONE_PAUSE_MILLIS: u16 = 5;
@@ -61,7 +57,7 @@ pub(crate) const NAMESPACES: i32 = libc::CLONE_NEWUSER
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Report {
     /// PID 1 exists, as this pid of the keeper's namespace.
-    Cloned { init: Pid, class_raised: bool },
+    Cloned { init: Pid },
     /// The stub is in the cell's groups.
     Moved,
     /// A step failed.
@@ -72,9 +68,9 @@ impl Report {
     fn encode(self) -> [u8; REPORT_BYTES] {
         let mut record = [0; REPORT_BYTES];
         match self {
-            Report::Cloned { init, class_raised } => {
+            Report::Cloned { init } => {
                 let [p0, p1, p2, p3] = init.as_raw().to_le_bytes();
-                record = [1, u8::from(class_raised), p0, p1, p2, p3, 0, 0];
+                record = [1, p0, p1, p2, p3, 0, 0, 0];
             }
             Report::Moved => record[0] = 2,
             Report::Failed(failure) => {
@@ -88,9 +84,8 @@ impl Report {
     pub(crate) fn decode(record: &[u8]) -> Option<Report> {
         let (tag, rest) = record.split_first()?;
         match (tag, rest) {
-            (1, [raised, p0, p1, p2, p3, ..]) => Some(Report::Cloned {
+            (1, [p0, p1, p2, p3, ..]) => Some(Report::Cloned {
                 init: Pid::from_raw(i32::from_le_bytes([*p0, *p1, *p2, *p3])),
-                class_raised: *raised != 0,
             }),
             (2, _) => Some(Report::Moved),
             (3, rest) => {
@@ -269,7 +264,8 @@ impl<'a> Helper<'a> {
 
     fn run(self) -> HelperResult<()> {
         let mut entrance = self.make_groups()?;
-        let class_raised = sys::set_nice(INIT_NICE).is_ok();
+        // Building a cell is no more urgent than the jobs that run meanwhile.
+        sys::set_nice(sys::Urgency::Normal).map_err(failed(Stage::Clone, item::HELPER))?;
         let fail = failed(Stage::Clone, item::JOIN_OUTER);
         join_outer(fixed(OUTER_FD), self.template.uid_kind).map_err(&fail)?;
         // Else C's files in /proc would belong to the host's root, and P could not write C's maps.
@@ -285,7 +281,7 @@ impl<'a> Helper<'a> {
             Cloned::Parent(init) => init,
         };
         self.map(init)?;
-        tell(Report::Cloned { init, class_raised })?;
+        tell(Report::Cloned { init })?;
         write(&go, &[1]).map_err(failed(Stage::Clone, item::HELPER))?;
         if self.template.groups.is_none() {
             return Ok(());
@@ -387,7 +383,6 @@ mod tests {
         for report in [
             Report::Cloned {
                 init: Pid::from_raw(4_000_001),
-                class_raised: true,
             },
             Report::Moved,
             Report::Failed(failure),

@@ -104,13 +104,25 @@ pub(super) enum Phase {
     Dead,
 }
 
+/// How far the building of a cell is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// PID 1 is being made.
+    Cloning,
+    /// It has forked the stub.
+    Forked,
+    /// The stub is being moved into the cell's groups: the kernel holds the lock of all groups meanwhile.
+    Moving,
+    /// PID 1 has its plan.
+    Planned,
+}
+
 /// A cell that is not complete yet.
 #[derive(Debug)]
 pub(super) struct Building {
     pub(super) report: OwnedFd,
     pub(super) deadline: Moment,
-    pub(super) forked: bool,
-    pub(super) move_asked: bool,
+    pub(super) progress: Progress,
     pub(super) failure: Option<SetupFailure>,
 }
 
@@ -172,8 +184,7 @@ impl Cell {
         let building = Building {
             report: launch.report,
             deadline: Moment::now().plus(SETUP_NANOS),
-            forked: false,
-            move_asked: false,
+            progress: Progress::Cloning,
             failure: None,
         };
         Cell {
@@ -366,6 +377,18 @@ impl Cell {
         let Some(groups) = &self.groups else { return false };
         let own = |pid: &i32| !self.helpers.iter().any(|helper| helper.as_raw() == *pid);
         groups.processes().iter().any(own)
+    }
+
+    /// Raises the scheduling class of PID 1, when the cell gets its work: it was built without hurry, and has to run
+    /// when it is to end the others.
+    pub(super) fn raise_class(&mut self) {
+        let raised = |(init, _): &(Pid, OwnedFd)| sys::set_nice_of(*init, sys::Urgency::High).is_ok();
+        self.class_raised = self.init.as_ref().is_some_and(raised);
+    }
+
+    /// Whether its stub is just being moved between groups.
+    pub(super) fn is_moving(&self) -> bool {
+        matches!(&self.phase, Phase::Building(building) if building.progress == Progress::Moving)
     }
 
     /// Whether every process that the keeper started for this cell is reaped.

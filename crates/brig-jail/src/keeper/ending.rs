@@ -13,6 +13,9 @@ use nix::errno::Errno;
 /// When to look again at a group that could not be removed.
 const RETRY_NANOS: u64 = 2_000_000;
 
+/// So long a removal makes room for moves of other cells.
+const POLITE_NANOS: u64 = 200_000_000;
+
 /// After this a group that cannot be removed is left to the next start of the keeper.
 const GIVE_UP_NANOS: u64 = 2_000_000_000;
 
@@ -91,11 +94,11 @@ impl Keeper<'_> {
             Some(Purpose::Request(_) | Purpose::Probe(_) | Purpose::Discarded) | None => {}
         }
         self.try_to_forget(number);
-        self.refill_spares();
     }
 
     /// Frees what a released cell still holds, when all of its processes are gone.
     pub(super) fn try_to_forget(&mut self, number: CellNumber) {
+        let moving = self.cells.values().any(Cell::is_moving);
         let Some(cell) = self.cells.get_mut(&number) else {
             return;
         };
@@ -103,8 +106,13 @@ impl Keeper<'_> {
         if !cell.is_childless() || (cell.reaped.is_some() && !matches!(cell.phase, Phase::Dead)) {
             return;
         }
-        let removed = cell.groups.as_ref().is_none_or(|groups| groups.remove().is_ok());
         let now = Moment::now();
+        // A removal would wait for a move that is under way, up to 15 ms, and the whole loop with it.
+        let removed = match &cell.groups {
+            Some(_) if moving && now.since(since) < POLITE_NANOS => false,
+            Some(groups) => groups.remove().is_ok(),
+            None => true,
+        };
         if !removed && now.since(since) < GIVE_UP_NANOS {
             // A clone that nobody knows may still be on its way out of the group.
             cell.retry = Some(now.plus(RETRY_NANOS));
@@ -121,5 +129,6 @@ impl Keeper<'_> {
             self.files_wanted = cell.files_used;
             self.outbox.push(Reply::Released { cell: number }, Vec::new());
         }
+        self.refill_spares();
     }
 }

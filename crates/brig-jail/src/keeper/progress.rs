@@ -1,6 +1,6 @@
 //! What comes from cells: reports of the helper that clones them, records of PID 1, refused calls, deaths.
 
-use super::cell::{Cell, Phase, Purpose, Ready};
+use super::cell::{Cell, Phase, Progress, Purpose, Ready};
 use super::clock::Moment;
 use super::event_loop::{Keeper, Source};
 use super::host::Prepared;
@@ -40,9 +40,7 @@ impl Keeper<'_> {
             Ok((length, _)) => {
                 let report = record.get(..length).and_then(Report::decode);
                 match report {
-                    Some(Report::Cloned { init, class_raised }) => {
-                        self.init_is_cloned(number, init, class_raised)
-                    }
+                    Some(Report::Cloned { init }) => self.init_is_cloned(number, init),
                     Some(Report::Moved) => self.send_plan(number),
                     Some(Report::Failed(failure)) => self.set_up_failed(number, failure),
                     None => self.set_up_failed(number, set_up(item::HELPER, Errno::EPROTO)),
@@ -67,11 +65,10 @@ impl Keeper<'_> {
         }
     }
 
-    fn init_is_cloned(&mut self, number: CellNumber, init: nix::unistd::Pid, class_raised: bool) {
+    fn init_is_cloned(&mut self, number: CellNumber, init: nix::unistd::Pid) {
         let Some(cell) = self.cells.get_mut(&number) else {
             return;
         };
-        cell.class_raised = class_raised;
         match sys::pidfd_open(init) {
             Ok(pidfd) => {
                 cell.init = Some((init, pidfd));
@@ -94,13 +91,13 @@ impl Keeper<'_> {
         let Phase::Building(building) = &mut cell.phase else {
             return;
         };
-        if !building.forked || building.move_asked || cell.init.is_none() {
+        if building.progress != Progress::Forked || cell.init.is_none() {
             return;
         }
-        building.move_asked = true;
         if cell.groups.is_none() {
             return self.send_plan(number);
         }
+        building.progress = Progress::Moving;
         let stub = cell.init.as_ref().and_then(|(init, _)| only_child(*init));
         let asked = stub
             .ok_or(Errno::ESRCH)
@@ -111,9 +108,12 @@ impl Keeper<'_> {
     }
 
     fn send_plan(&mut self, number: CellNumber) {
-        let Some(cell) = self.cells.get(&number) else {
+        let Some(cell) = self.cells.get_mut(&number) else {
             return;
         };
+        if let Phase::Building(building) = &mut cell.phase {
+            building.progress = Progress::Planned;
+        }
         let sent = self
             .host
             .packed_plan(self.config, cell.kind.shape)
@@ -171,7 +171,7 @@ impl Keeper<'_> {
         match said {
             FromInit::Forked => {
                 if let Phase::Building(building) = &mut cell.phase {
-                    building.forked = true;
+                    building.progress = Progress::Forked;
                 }
                 self.after_fork(number);
             }

@@ -1,7 +1,6 @@
 //! What the daemon may ask for.
 
-use super::cell::Cell;
-use super::cell::{Making, Phase, Purpose};
+use super::cell::{Cell, Making, Phase, Purpose};
 use super::clock::Moment;
 use super::event_loop::{Keeper, Source};
 use super::host::{Host, Prepared};
@@ -139,6 +138,7 @@ impl Keeper<'_> {
         cell.level = level;
         cell.limits = limits;
         cell.purpose = Purpose::Opened;
+        cell.raise_class();
         let descriptors = std::mem::take(&mut cell.daemon_ends);
         let Some(cell) = self.cells.get(&number) else {
             return Err(no_cell);
@@ -236,6 +236,9 @@ impl Keeper<'_> {
         failure: Option<SetupFailure>,
     ) {
         let level = self.best_level();
+        if let Some(cell) = cell.and_then(|number| self.cells.get_mut(&number)) {
+            cell.raise_class();
+        }
         let found = cell.and_then(|number| self.cells.get(&number));
         let mut receipt = match found {
             Some(cell) => self.host.receipt(self.config, cell, Prepared::OnDemand),

@@ -5,7 +5,6 @@ use super::host::Host;
 use super::{ExitReason, KeeperConfig, KeeperError};
 use crate::client::keeper_socketpair;
 use crate::embedded::spawn_with_socket;
-use crate::launch::INIT_NICE;
 use crate::sys::parent as sys;
 use nix::unistd::Pid;
 use std::ffi::OsString;
@@ -41,7 +40,7 @@ pub fn serve(config: &KeeperConfig, program: &Path, args: &[OsString]) -> Result
 /// The keeper's turns are short, and the deadlines of all cells depend on them. Where it may not, its turn comes
 /// when it comes; PID 1 keeps the deadlines too.
 fn weigh_more() {
-    sys::set_nice(INIT_NICE).ok();
+    sys::set_nice(sys::Urgency::High).ok();
 }
 
 fn open_host(config: &KeeperConfig) -> Result<Host, KeeperError> {
