@@ -19,10 +19,12 @@ use brig_jail::keeper::{self, KeeperConfig};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitCode};
 use std::time::Duration;
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
 
 /// The word that makes a process of this file a keeper.
 const KEEPER: &str = "__keeper";
@@ -102,6 +104,7 @@ impl Own {
     }
 
     async fn start(&mut self) -> anyhow::Result<Remote> {
+        log_errors();
         let link = self.link.take().context("the engine was started before")?;
         let (parts, data) = parts::embedded(&self.config, link).await?;
         self.config.data.clone_from(&data);
@@ -138,6 +141,16 @@ impl Own {
         }
         abandoned::remove(&std::env::temp_dir());
     }
+}
+
+/// A fault of the engine is told with an id to look for: here it is.
+fn log_errors() {
+    let filter = EnvFilter::try_from_env("BRIG_LOG").unwrap_or_else(|_unset| EnvFilter::new("error"));
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    // The first call wins, and this is the only one.
+    lines.with_ansi(std::io::stderr().is_terminal()).try_init().ok();
 }
 
 /// Waits for the keeper's end; one that is stuck is killed, and the cells die with it.

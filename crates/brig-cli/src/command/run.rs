@@ -48,7 +48,12 @@ static HELP: LazyLock<String> = LazyLock::new(|| {
   brig run --json -- sh -c 'id; ls -l /'
   brig run --stdin numbers.txt -c 'print(sum(int(line) for line in open(0)))'
 
-{RUN_STATUS_HELP}"
+{RUN_STATUS_HELP}
+
+Environment:
+  BRIG_ADDRESS  the daemon, as for --address
+  BRIG_CONFIG   configuration file of an engine in this process, as for `brig serve --config`
+  BRIG_LOG      what an engine in this process logs to stderr: error (the default), info, debug"
     )
 });
 
