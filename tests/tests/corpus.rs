@@ -3,6 +3,7 @@
 //! `cargo test -p brig-tests --test corpus -- "P-01"` runs one check in all modes.
 
 use brig_tests::cell::Bench;
+use brig_tests::hostile::layers::LAYER_ARMS;
 use brig_tests::hostile::{Arm, Check, checks};
 use brig_tests::modes::{Mode, Need, Privilege, Reach};
 use brig_tests::stage::Stage;
@@ -33,6 +34,11 @@ fn main() -> ExitCode {
             .into_iter()
             .filter_map(|check| control_arm(check, &stage)),
     );
+    trials.extend(
+        LAYER_ARMS
+            .iter()
+            .map(|arm| outside_bench(arm.title, arm.body, &stage)),
+    );
     run(trials)
 }
 
@@ -58,17 +64,22 @@ fn in_mode(check: Check, mode: Mode, stage: &Arc<Stage>, bench: &Shared) -> Tria
 
 fn control_arm(check: Check, stage: &Arc<Stage>) -> Option<Trial> {
     let Arm::Shows(arm) = check.arm else { return None };
+    Some(outside_bench(
+        &format!("{} {}", check.id, check.title),
+        arm,
+        stage,
+    ))
+}
+
+fn outside_bench(title: &str, arm: fn(&Bench) -> anyhow::Result<()>, stage: &Arc<Stage>) -> Trial {
     let mode = Mode {
         privilege: Privilege::Root,
         reach: Reach::Embedded,
     };
     let stage = Arc::clone(stage);
-    Some(trial(
-        format!("{} {} [control arm]", check.id, check.title),
-        move || {
-            mode.available()?;
-            mode.gives(Need::HarnessRoot)?;
-            arm(&Bench::set_up(stage, mode)?)
-        },
-    ))
+    trial(format!("{title} [control arm]"), move || {
+        mode.available()?;
+        mode.gives(Need::HarnessRoot)?;
+        arm(&Bench::set_up(stage, mode)?)
+    })
 }

@@ -4,6 +4,7 @@ mod calls;
 mod disk;
 mod environment;
 mod files;
+pub mod layers;
 mod memory;
 mod network;
 mod output;

@@ -77,6 +77,15 @@ pub(crate) struct CgroupHost {
     trees: Vec<Tree>,
     kind: CgroupKind,
     controllers: Controllers,
+    limits: Limits,
+}
+
+/// Whether cells get their limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Limits {
+    Written,
+    /// A control arm: the groups are there, their limits are not.
+    LeftOut,
 }
 
 impl CgroupHost {
@@ -88,6 +97,7 @@ impl CgroupHost {
             trees: Vec::new(),
             kind: CgroupKind::None,
             controllers: Controllers::default(),
+            limits: Limits::Written,
         };
         let mounts = mounts::discover();
         // Version 1 lets only root move a process of another uid, and a cell's uid is another one.
@@ -140,6 +150,11 @@ impl CgroupHost {
         self.controllers
     }
 
+    /// Cells of this host get no limits: only for a control arm.
+    pub(crate) fn leave_out_limits(&mut self) {
+        self.limits = Limits::LeftOut;
+    }
+
     /// The groups of a cell. Nothing is made yet.
     pub(crate) fn cell(&self, number: CellNumber) -> CellGroups {
         let name = format!("cell-{number}");
@@ -150,6 +165,7 @@ impl CgroupHost {
         });
         CellGroups {
             groups: groups.collect(),
+            limits: self.limits,
         }
     }
 
@@ -230,6 +246,7 @@ struct Group {
 #[derive(Debug, Clone)]
 pub(crate) struct CellGroups {
     groups: Vec<Group>,
+    limits: Limits,
 }
 
 impl CellGroups {
@@ -264,6 +281,9 @@ impl CellGroups {
 
     /// Writes the limits.
     pub(crate) fn limit(&self, limits: &CellLimits) -> nix::Result<()> {
+        if self.limits == Limits::LeftOut {
+            return Ok(());
+        }
         self.groups.iter().try_for_each(|group| match &group.hierarchy {
             Hierarchy::V1(_) => v1::limit(&group.path, group.controllers, limits),
             Hierarchy::V2 => v2::limit(&group.path, group.controllers, limits),

@@ -274,7 +274,10 @@ fn open_cgroups(config: &KeeperConfig) -> (Option<CgroupHost>, Option<SetupFailu
         return (None, Some(failed(item::CGROUP_CONFIGURED_OFF, Errno::EPERM)));
     }
     match CgroupHost::open(&config.instance, config.cgroup_base.as_deref()) {
-        Ok(host) => {
+        Ok(mut host) => {
+            if cfg!(feature = "control-arms") && config.disabled.contains(&DisabledLayer::CgroupLimits) {
+                host.leave_out_limits();
+            }
             let needed = Controllers::MEMORY | Controllers::CPU | Controllers::PIDS;
             let whole = host.controllers().has(needed);
             // A group without all limits is still used for what it has; strict is refused.
