@@ -1,10 +1,13 @@
 //! The shape of the object, word for word.
 
+use super::base64::base64;
 use super::*;
 use brig_core::exit::RefusedCall;
 use brig_core::id::FileId;
-use brig_core::outcome::Frame;
-use brig_core::receipt::Layer;
+use brig_core::outcome::{
+    CollectedFile, Exception, Failure, Flags, Frame, SkippedFile, StreamSummary, TimeLimit, Usage, Verdict,
+};
+use brig_core::receipt::{Layer, LayerState, Receipt};
 use serde_json::{Value, json};
 use std::time::Duration;
 
