@@ -126,6 +126,10 @@ impl ProgramArgs {
         match words.split_first() {
             Some(_) if before.is_some_and(|word| word == "--") => Ok(Wanted::Command { argv: words.clone() }),
             Some((first, rest)) if first == "-" => Ok(Wanted::Stdin { args: rest.to_vec() }),
+            // The parser takes what it does not know for the first word of the program.
+            Some((first, _)) if first.starts_with('-') => Err(UsageError::new(format!(
+                "unknown option {first}: --help lists them (a file of that name is ./{first})"
+            ))),
             Some((first, rest)) => Ok(Wanted::File {
                 path: PathBuf::from(first),
                 args: rest.to_vec(),
