@@ -4,7 +4,7 @@ use crate::jail_init::JAIL_INIT;
 use brig_core::limits::Limits;
 use brig_core::spec::{IsolationLevel, JobDraft};
 use brig_daemon::Config;
-use brig_jail::keeper::{HostImage, KeeperConfig, OptionalLayer};
+use brig_jail::keeper::{HostImage, IdRange, KeeperConfig, OptionalLayer};
 use brig_jail::protocol::{CellLimits, Level};
 use std::path::Path;
 
@@ -42,6 +42,10 @@ pub(crate) fn of(config: &Config, prewarm: Prewarm) -> KeeperConfig {
         .iter()
         .filter_map(|layer| optional(layer))
         .collect();
+    keeper.root_range = IdRange {
+        first: config.root_ids.first,
+        count: config.root_ids.count,
+    };
     keeper.spares = config.spares;
     keeper.ceilings = cell_limits(&config.limits.ceiling).clamped_to(&CellLimits::CEILINGS);
     keeper.host_image = HostImage {
