@@ -130,6 +130,15 @@ pub struct HostImage {
     pub read_only: Vec<PathBuf>,
 }
 
+/// The host's user and group ids that cells get when Brig runs as root. Nobody else may have them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RootIds {
+    /// The first id.
+    pub first: u32,
+    /// How many.
+    pub count: u32,
+}
+
 /// Everything that an operator can decide, with every default filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -161,6 +170,8 @@ pub struct Config {
     pub stored: Bytes,
     /// The image `host`.
     pub host_image: HostImage,
+    /// Ids of cells when Brig runs as root.
+    pub root_ids: RootIds,
     /// Cells that are kept ready.
     pub spares: usize,
     /// How log lines look.
@@ -187,6 +198,10 @@ impl Default for Config {
                 python: PathBuf::from("/usr/bin/python3"),
                 read_only: Vec::new(),
             },
+            root_ids: RootIds {
+                first: 0x3000_0000,
+                count: 65_536,
+            },
             spares: 2,
             log: LogFormat::Human,
         }
@@ -211,6 +226,14 @@ struct File {
     limits: LimitsSections,
     retention: RetentionSection,
     images: ImagesSection,
+    root_ids: RootIdsSection,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RootIdsSection {
+    first: Option<u32>,
+    count: Option<u32>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -314,6 +337,12 @@ impl Config {
                 ));
             }
         }
+        // 100,000 is where ranges of subordinate ids usually begin; below are people and services.
+        let RootIds { first, count } = self.root_ids;
+        if first < 100_000 || count < 1_024 || first.checked_add(count).is_none() {
+            let problem = "needs first at 100000 or above and a count of at least 1024";
+            return Err(ConfigError::field("root_ids", problem));
+        }
         limits::check(&self.limits)
     }
 
@@ -363,6 +392,10 @@ impl File {
             host_image: HostImage {
                 python: self.images.host.python.unwrap_or(base.host_image.python),
                 read_only: self.images.host.read_only.unwrap_or_default(),
+            },
+            root_ids: RootIds {
+                first: self.root_ids.first.unwrap_or(base.root_ids.first),
+                count: self.root_ids.count.unwrap_or(base.root_ids.count),
             },
             spares: self.spares.unwrap_or(base.spares),
             log: self.log.unwrap_or_default(),

@@ -60,6 +60,7 @@ fn a_mistake_names_its_field() {
         ("[images.host]\npython = \"python3\"", "images.host.python"),
         ("[retention]\nkeys_for = \"1h\"", "retention.keys_for"),
         ("socket_mode = \"0666\"", "socket_mode"),
+        ("[root_ids]\nfirst = 0", "root_ids"),
     ] {
         let error = parse(text).unwrap_err();
         assert!(error.contains(field), "{text}: {error}");

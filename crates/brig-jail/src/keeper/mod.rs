@@ -51,7 +51,9 @@ pub enum KeeperError {
     #[error("the keeper must be single-threaded, but this process has {0} threads")]
     Threads(usize),
     /// The range for root overlaps with somebody's subordinate range.
-    #[error("uid range {first}..{end} overlaps with an entry of {file}")]
+    #[error(
+        "uid range {first}..{end} overlaps with an entry of {file}: choose another with [root_ids] in the configuration"
+    )]
     RangeOverlap {
         /// First id.
         first: u32,
