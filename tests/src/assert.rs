@@ -22,10 +22,17 @@ fn cell_ids(mode: Mode) -> Range<u32> {
     }
 }
 
+/// A process of Brig or of a cell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Process {
+    uid: Option<u32>,
+    what: String,
+}
+
 /// What there is of Brig on the host at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Surroundings {
-    processes: BTreeMap<u32, String>,
+    processes: BTreeMap<u32, Process>,
     groups: BTreeSet<PathBuf>,
     mounts: BTreeSet<String>,
 }
@@ -64,15 +71,18 @@ impl Surroundings {
         let groups = self.groups.difference(&before.groups);
         let mounts = self.mounts.difference(&before.mounts);
         processes
-            .map(|(pid, what)| format!("process {pid} {what}"))
+            .map(|(pid, process)| format!("process {pid} {}", process.what))
             .chain(groups.map(|path| format!("group {}", path.display())))
             .chain(mounts.map(|line| format!("mount {line}")))
             .collect()
     }
 
-    /// How much there is: a daemon replaces its spare cells, so only their number can be compared.
+    /// How many cells, groups and mounts there are. A daemon replaces its spare cells, and one may have a helper for
+    /// its files already, so only these numbers can be compared.
     fn count(&self) -> (usize, usize, usize) {
-        (self.processes.len(), self.groups.len(), self.mounts.len())
+        // Every cell has an id of its own.
+        let cells: BTreeSet<Option<u32>> = self.processes.values().map(|process| process.uid).collect();
+        (cells.len(), self.groups.len(), self.mounts.len())
     }
 }
 
@@ -124,7 +134,7 @@ pub fn no_more_than(brig: &Path, mode: Mode, before: &Surroundings) -> Result<()
 }
 
 /// Processes of Brig's file, of the ids of cells, or of the user of the mode.
-fn processes(brig: &Path, mode: Mode) -> BTreeMap<u32, String> {
+fn processes(brig: &Path, mode: Mode) -> BTreeMap<u32, Process> {
     let user = mode.user().map(|user| user.uid.as_raw());
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -147,7 +157,8 @@ fn processes(brig: &Path, mode: Mode) -> BTreeMap<u32, String> {
         if cell || own_file {
             let name = field(&status, "Name:").unwrap_or_default().trim().to_owned();
             let state = field(&status, "State:").unwrap_or_default().trim().to_owned();
-            found.insert(pid, format!("{name} uid {uid:?} {state}"));
+            let what = format!("{name} uid {uid:?} {state}");
+            found.insert(pid, Process { uid, what });
         }
     }
     found
