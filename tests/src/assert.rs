@@ -157,7 +157,8 @@ fn processes(brig: &Path, mode: Mode) -> BTreeMap<u32, Process> {
         if cell || own_file {
             let name = field(&status, "Name:").unwrap_or_default().trim().to_owned();
             let state = field(&status, "State:").unwrap_or_default().trim().to_owned();
-            let what = format!("{name} uid {uid:?} {state}");
+            let parent = field(&status, "PPid:").unwrap_or_default().trim().to_owned();
+            let what = format!("{name} uid {uid:?} parent {parent} {state}");
             found.insert(pid, Process { uid, what });
         }
     }
