@@ -149,7 +149,7 @@ fn processes(brig: &Path, mode: Mode) -> BTreeMap<u32, Process> {
             continue;
         };
         let uid = field(&status, "Uid:").and_then(|uids| uids.split_whitespace().next()?.parse::<u32>().ok());
-        if is_of_another_keeper(brig, &groups_of(&entry.path())) {
+        if is_of_another_keeper(brig, &groups_of(&entry.path())) || has_another_keeper(brig, pid, mode) {
             continue;
         }
         let cell = uid.is_some_and(|uid| cell_ids(mode).contains(&uid) || user == Some(uid));
@@ -178,6 +178,32 @@ fn is_of_another_keeper(brig: &Path, groups: &str) -> bool {
     keepers
         .filter_map(|pid| std::fs::read_link(format!("/proc/{pid}/exe")).ok())
         .any(|file| file != brig)
+}
+
+/// Whether the first ancestor of a cell's process that is no process of a cell is alive and not of the staged
+/// program. An orphan has none.
+fn has_another_keeper(brig: &Path, pid: u32, mode: Mode) -> bool {
+    let mut current = pid;
+    loop {
+        let Ok(status) = std::fs::read_to_string(format!("/proc/{current}/status")) else {
+            return false;
+        };
+        let number = |name| {
+            field(&status, name)?
+                .split_whitespace()
+                .next()?
+                .parse::<u32>()
+                .ok()
+        };
+        let in_a_cell = number("Uid:").is_some_and(|uid| cell_ids(mode).contains(&uid));
+        match number("PPid:") {
+            Some(parent) if in_a_cell && parent > 1 => current = parent,
+            Some(_) | None => {
+                let file = std::fs::read_link(format!("/proc/{current}/exe"));
+                return current != pid && !in_a_cell && file.is_ok_and(|file| file != brig);
+            }
+        }
+    }
 }
 
 /// The value of one line of a `status` file.
