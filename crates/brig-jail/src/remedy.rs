@@ -121,6 +121,11 @@ fn for_request(failure: &SetupFailure) -> Option<Remedy> {
 
 fn for_cgroup(failure: &SetupFailure, signs: &HostSigns) -> Option<Remedy> {
     match failure.item {
+        item::CGROUP_NOT_DELEGATED if signs.cgroup_v1 => Some(remedy(
+            "this host has control groups of version 1, which only root can use for cells with a uid of their own",
+            "boot with version 2 (`systemd.unified_cgroup_hierarchy=1` on the kernel's command line), or run Brig as \
+             root, or name the cgroup optional, or use the level `workstation`",
+        )),
         item::CGROUP_NOT_DELEGATED if signs.container => Some(remedy(
             "the control groups of this container are read-only",
             "give the container its own writable cgroup (Docker: `--cgroupns=private` with a writable /sys/fs/cgroup; \
@@ -347,6 +352,20 @@ mod tests {
         assert!(
             fix(&failure(Stage::Cgroup, item::CGROUP_NOT_DELEGATED, errno), &signs).contains("Delegate=yes")
         );
+    }
+
+    #[test]
+    fn groups_of_version_1_are_not_blamed_on_the_container() {
+        let signs = HostSigns {
+            container: true,
+            cgroup_v1: true,
+            ..HostSigns::default()
+        };
+        let told = fix(
+            &failure(Stage::Cgroup, item::CGROUP_NOT_DELEGATED, Errno::EACCES),
+            &signs,
+        );
+        assert!(told.contains("unified_cgroup_hierarchy"), "{told}");
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub struct HostSigns {
     pub unprivileged_clone: Option<u64>,
     /// A container of Docker, Podman or Kubernetes.
     pub container: bool,
+    /// Control groups of version 1 hold the controllers.
+    pub cgroup_v1: bool,
     /// Parts of `/proc` are covered by other mounts.
     pub proc_masked: bool,
     /// The version of the Windows subsystem, where it is one.
@@ -35,6 +37,7 @@ impl HostSigns {
             max_user_namespaces: number("/proc/sys/user/max_user_namespaces"),
             unprivileged_clone: number("/proc/sys/kernel/unprivileged_userns_clone"),
             container: in_container(),
+            cgroup_v1: Path::new("/sys/fs/cgroup/memory").is_dir(),
             proc_masked: read("/proc/self/mountinfo").is_some_and(|mounts| masks_proc(&mounts)),
             wsl: read("/proc/version").and_then(|version| wsl_version(&version)),
             landlock_listed: read("/sys/kernel/security/lsm")
