@@ -286,7 +286,7 @@ impl FakeEnvironment {
                 run.exit.facts = facts;
                 return Ok(Next::End);
             }
-            Step::Lose => return Err(BackendError::Lost("keeper")),
+            Step::Lose => return Err(BackendError::Lost("the keeper")),
         }
         Ok(Next::Step)
     }

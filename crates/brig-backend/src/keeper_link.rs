@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{Instrument, error, info_span, warn};
 
 /// What the keeper is called in errors.
-pub(crate) const LOST: &str = "keeper";
+pub(crate) const LOST: &str = "the keeper";
 
 /// A cell as the keeper opened it.
 #[derive(Debug)]

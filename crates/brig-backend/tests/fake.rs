@@ -63,16 +63,16 @@ async fn a_test_decides_when_a_step_ends_and_sees_what_was_done() {
 #[tokio::test]
 async fn a_refusal_and_a_loss_are_errors_of_the_port() {
     let fake = FakeBackend::new();
-    fake.refuse(BackendError::Lost("keeper"));
+    fake.refuse(BackendError::Lost("the keeper"));
     let wanted = request(IsolationLevel::Strict, limits(|_| {}));
     assert!(matches!(
         fake.open(&wanted).await,
-        Err(BackendError::Lost("keeper"))
+        Err(BackendError::Lost("the keeper"))
     ));
     fake.script([Step::Lose]);
     let mut cell = fake.open(&wanted).await.unwrap();
     assert!(matches!(
         cell.exec(python("1"), Arc::new(Heard::default())).await,
-        Err(BackendError::Lost("keeper"))
+        Err(BackendError::Lost("the keeper"))
     ));
 }

@@ -221,7 +221,7 @@ async fn the_death_of_the_keeper_ends_every_job_with_a_loss() {
         jail.child.kill().unwrap();
     };
     let (exit, ()) = tokio::join!(running, killing);
-    assert!(matches!(exit, Err(BackendError::Lost("keeper"))), "{exit:?}");
+    assert!(matches!(exit, Err(BackendError::Lost("the keeper"))), "{exit:?}");
     jail.backend.keeper().lost().await;
     jail.child.wait().unwrap();
 }

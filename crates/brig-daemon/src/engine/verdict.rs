@@ -104,6 +104,9 @@ impl Unfinished {
         seat: &Seat,
         cell: Option<&dyn Environment>,
     ) -> AttemptEnd {
+        if matches!(self, Self::Backend(BackendError::Lost(_))) {
+            engine.backend_lost.cancel();
+        }
         // A cell that we killed fails in one way or another: that is no fault.
         match (seat.killed(), cell) {
             (Some(KillCause::Cancelled), Some(cell)) => return cancelled_early(job, cell.receipt().clone()),
@@ -114,7 +117,7 @@ impl Unfinished {
             Self::Killed => return abandoned(engine, false),
             Self::SecretsLost => (secrets_lost(), Retry::Never),
             Self::Input { file, error } => (input_failure(file, &error), Retry::Never),
-            Self::Backend(error) => (backend_failure(engine, &error), retry_of(error.fault())),
+            Self::Backend(error) => (backend_failure(&error), retry_of(error.fault())),
         };
         info!(kind = failure.kind(), "the program could not be run");
         AttemptEnd::Faulted { failure, retry }
@@ -128,10 +131,7 @@ fn retry_of(fault: Fault) -> Retry {
     }
 }
 
-fn backend_failure(engine: &Engine, error: &BackendError) -> Failure {
-    if matches!(error, BackendError::Lost(_)) {
-        engine.backend_lost.cancel();
-    }
+fn backend_failure(error: &BackendError) -> Failure {
     error.to_failure(|| with_correlation_id(error))
 }
 
@@ -172,10 +172,11 @@ fn secrets_lost() -> Failure {
 
 /// Brig gave the program up.
 fn abandoned(engine: &Engine, journal_broken: bool) -> AttemptEnd {
-    let reason = if engine.is_stopping() {
-        "the daemon was stopped"
-    } else if engine.backend_lost.is_cancelled() {
+    // A daemon without its keeper stops, too: the cause is told, not what followed from it.
+    let reason = if engine.backend_lost.is_cancelled() {
         "the keeper is gone"
+    } else if engine.is_stopping() {
+        "the daemon was stopped"
     } else if journal_broken {
         "its output could not be stored"
     } else {

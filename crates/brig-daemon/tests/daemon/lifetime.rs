@@ -147,6 +147,10 @@ async fn a_lost_keeper_ends_the_daemon_and_its_jobs_are_recorded() {
     daemon.backend.lose();
     let job = ended(&all_events(stream).await);
     assert_eq!(failure_kind(&job), Some(pb::FailureKind::Interrupted));
+    let Some(pb::job::Result::Failure(failure)) = job.result else {
+        panic!("a failure")
+    };
+    assert_eq!(failure.reason, "the keeper is gone");
     let error = daemon.ended().await.unwrap_err();
     assert!(matches!(error, ServeError::KeeperLost));
     assert_eq!(ExitCode::from(&error), ExitCode::KeeperLost);
