@@ -156,6 +156,9 @@ pub enum ServiceError {
         /// At most.
         limit: Bytes,
     },
+    /// Nothing more can be stored at all.
+    #[error("the disk of the daemon's data directory is full; free some space there, then try again")]
+    DiskFull,
     /// The daemon is about to stop.
     #[error("the daemon is shutting down and accepts no new jobs")]
     Draining,
@@ -201,6 +204,7 @@ impl ServiceError {
                 limit: *limit,
             },
             StoreError::InvalidPageToken => Self::InvalidPageToken,
+            StoreError::DiskFull => Self::DiskFull,
             StoreError::Locked { .. } | StoreError::Database { .. } | StoreError::Damaged { .. } => {
                 Self::Internal {
                     correlation_id: correlate(),
@@ -246,7 +250,7 @@ impl ServiceError {
             Self::DigestMismatch => Reason::DigestMismatch,
             Self::UnknownImage { .. } => Reason::UnknownImage,
             Self::QueueFull { .. } => Reason::QueueFull,
-            Self::StorageFull { .. } => Reason::StorageFull,
+            Self::StorageFull { .. } | Self::DiskFull => Reason::StorageFull,
             Self::Draining => Reason::Draining,
             Self::Unavailable { .. } => Reason::Unavailable,
             Self::Setup { .. } => Reason::SetupFailed,
@@ -311,6 +315,7 @@ impl ServiceError {
             | Self::FileInUse
             | Self::QueueFull { .. }
             | Self::StorageFull { .. }
+            | Self::DiskFull
             | Self::Draining
             | Self::Unavailable { .. }
             | Self::Setup { .. }
@@ -323,6 +328,7 @@ impl ServiceError {
         match self {
             Self::QueueFull { .. } => (Some("queued_jobs"), Some(QUEUE_RETRY)),
             Self::StorageFull { .. } => (Some("stored_bytes"), Some(STORAGE_RETRY)),
+            Self::DiskFull => (None, Some(STORAGE_RETRY)),
             Self::Draining | Self::Unavailable { .. } => (None, Some(UNAVAILABLE_RETRY)),
             Self::Invalid(_)
             | Self::NotFound { .. }

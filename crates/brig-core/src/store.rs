@@ -218,6 +218,9 @@ pub enum StoreError {
         /// Which.
         path: String,
     },
+    /// No room on the disk.
+    #[error("the disk of the data directory is full")]
+    DiskFull,
     /// The database failed.
     #[error("failed to {act}")]
     Database {
@@ -244,6 +247,7 @@ impl StoreError {
         match self {
             Self::Refused(_) | Self::NotFound | Self::KeyReused | Self::InvalidPageToken => Fault::Caller,
             Self::QueueFull { .. } => Fault::Busy,
+            Self::DiskFull => Fault::Host,
             Self::Locked { .. } | Self::Damaged { .. } => Fault::Host,
             Self::Database { .. } => Fault::Host,
         }

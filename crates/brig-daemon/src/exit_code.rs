@@ -49,6 +49,7 @@ impl From<&ServeError> for ExitCode {
                 | StoreError::KeyReused
                 | StoreError::QueueFull { .. }
                 | StoreError::InvalidPageToken
+                | StoreError::DiskFull
                 | StoreError::Database { .. }
                 | StoreError::Damaged { .. },
             )

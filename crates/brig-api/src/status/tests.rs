@@ -22,6 +22,7 @@ fn every_error() -> Vec<ServiceError> {
             limit: 10,
         },
         ServiceError::StorageFull { limit: Bytes::gib(1) },
+        ServiceError::DiskFull,
         ServiceError::Draining,
         ServiceError::Unavailable {
             what: "the keeper".into(),

@@ -7,6 +7,7 @@ use brig_api::InvalidFields;
 use brig_api::status::ServiceError;
 use brig_core::job::Refused;
 use brig_core::store::StoreError;
+use std::io::ErrorKind;
 use tonic::Status;
 
 /// A request that cannot be converted.
@@ -42,6 +43,7 @@ fn of_file(error: &FileError, correlate: impl FnOnce() -> String) -> ServiceErro
         // The only refusal that the index of files knows.
         FileError::Store(StoreError::Refused(Refused::AlreadyClaimed)) => ServiceError::FileInUse,
         FileError::Store(error) => ServiceError::of_store(error, "file", correlate),
+        FileError::Io { source, .. } if source.kind() == ErrorKind::StorageFull => ServiceError::DiskFull,
         FileError::Io { .. } => ServiceError::Internal {
             correlation_id: correlate(),
         },

@@ -5,6 +5,7 @@ use sqlx::migrate::MigrateError;
 use std::path::Path;
 
 const SQLITE_CORRUPT: u32 = 11;
+const SQLITE_FULL: u32 = 13;
 const SQLITE_NOTADB: u32 = 26;
 const SQLITE_CONSTRAINT_FOREIGNKEY: u32 = 787;
 
@@ -25,6 +26,7 @@ impl Errors {
     pub(super) fn of(&self, act: &'static str) -> impl Fn(sqlx::Error) -> StoreError + '_ {
         move |error| match code(&error).map(|code| code & 0xff) {
             Some(SQLITE_CORRUPT | SQLITE_NOTADB) => self.damaged(&error.to_string()),
+            Some(SQLITE_FULL) => StoreError::DiskFull,
             Some(_) | None => StoreError::Database {
                 act,
                 source: Box::new(error),
