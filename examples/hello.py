@@ -6,7 +6,7 @@ import socket
 
 print(f"Hello from Python {platform.python_version()}, inside a cell.")
 print(f"  user id       {os.getuid()}")
-print(f"  process id    {os.getpid()} of {sum(name.isdigit() for name in os.listdir('/proc'))} visible")
+print(f"  process id    {os.getpid()}; processes in sight: {sum(name.isdigit() for name in os.listdir('/proc'))}")
 print(f"  host name     {socket.gethostname()}")
 print(f"  directory     {os.getcwd()}: {sorted(os.listdir('.'))}")
 print(f"  interfaces    {', '.join(name for _, name in socket.if_nameindex())}")

@@ -1,6 +1,7 @@
 //! Local files that a job needs: the program's source, its standard input, the files to place.
 
 use crate::job_options::UsageError;
+use crate::terminal::{say, visible};
 use anyhow::Context;
 use brig_core::spec::{FileMode, LIST_MAX, WorkspacePath};
 use std::ffi::{OsStr, OsString};
@@ -102,6 +103,13 @@ pub(crate) fn find(arguments: &[OsString]) -> anyhow::Result<Vec<(WorkspacePath,
     let mut found = Vec::new();
     for argument in arguments {
         let (path, name) = split_name(argument)?;
+        if path.as_os_str().is_empty() {
+            let text = format!(
+                "--in {}: which file? Write it as PATH or PATH:NAME",
+                argument.display()
+            );
+            return Err(UsageError::new(text).into());
+        }
         if path.is_dir() {
             add_directory(&path, &name, &mut found)?;
         } else {
@@ -175,6 +183,11 @@ fn add_directory(
             add_directory(&entry.path(), &inside, found)?;
         } else if kind.is_file() {
             found.push((workspace_path(&inside)?, LocalFile::of_path(&entry.path())?));
+        } else {
+            say(format!(
+                "--in: {} is left out: neither a file nor a directory; links are not followed",
+                visible(&entry.path().display().to_string())
+            ));
         }
         if found.len() > LIST_MAX {
             let text = format!(

@@ -63,7 +63,12 @@ pub(crate) struct Saving {
 impl OutDir {
     /// Opens `path`, making it where it is missing.
     pub(crate) fn open(path: &Path, existing: Existing) -> io::Result<Self> {
-        std::fs::create_dir_all(path)?;
+        match std::fs::create_dir_all(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(nix::Error::ENOTDIR.into());
+            }
+            made => made?,
+        }
         let root = OwnedFd::from(File::open(path)?);
         Ok(Self {
             root,

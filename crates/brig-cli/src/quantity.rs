@@ -53,6 +53,7 @@ pub(crate) fn human_bytes(bytes: u64) -> String {
                 format!("{whole}.{tenth} {name}")
             }
         }
+        None if bytes == 1 => "1 byte".to_owned(),
         None => format!("{bytes} bytes"),
     }
 }
@@ -84,6 +85,7 @@ mod tests {
         assert_eq!(human_bytes(1 << 20), "1 MiB");
         assert_eq!(human_bytes(1_300_000), "1.2 MiB");
         assert_eq!(human_bytes(12), "12 bytes");
+        assert_eq!(human_bytes(1), "1 byte");
         assert_eq!(human_duration(Duration::from_millis(12)), "12 ms");
         assert_eq!(human_duration(Duration::from_millis(3_400)), "3.4 s");
     }

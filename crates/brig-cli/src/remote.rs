@@ -196,17 +196,20 @@ fn inline(bytes: Vec<u8>, room: &mut u64) -> Content {
 /// An error of the client, for a person: which option is wrong, what to do next.
 fn explain(error: ApiError) -> anyhow::Error {
     if !error.fields().is_empty() {
-        let lines: Vec<String> = error.fields().iter().map(describe_field).collect();
-        return UsageError::new(lines.join("; ")).into();
+        return UsageError::new(describe_fields(error.fields())).into();
     }
     if let ApiError::Connect { address, .. } = &error {
         let address = address.clone();
         let error = anyhow::Error::from(error);
         // What lies between says the same in other words.
         return anyhow::anyhow!(
-            "cannot reach the daemon at {address}: {}. Start one with `brig serve`, or run without one with --embedded",
+            "cannot reach the daemon at {address}: {}. Start one with `brig serve`; `brig run --embedded` needs none",
             error.root_cause()
         );
+    }
+    if matches!(error, ApiError::Lost(_)) {
+        let error = anyhow::Error::from(error);
+        return anyhow::anyhow!("{error}: {}", error.root_cause());
     }
     let retry = error.retry_after();
     let error = anyhow::Error::from(error);
@@ -216,8 +219,24 @@ fn explain(error: ApiError) -> anyhow::Error {
     }
 }
 
+/// What is wrong with which options. What is wrong with several of them together is said once.
+fn describe_fields(violations: &[FieldViolation]) -> String {
+    let mut told: Vec<(Vec<String>, &str)> = Vec::new();
+    for FieldViolation { field, description } in violations {
+        let option = option_of(field);
+        match told.iter_mut().find(|(_, text)| text == description) {
+            Some((options, _)) => options.push(option),
+            None => told.push((vec![option], description)),
+        }
+    }
+    let lines = told
+        .iter()
+        .map(|(options, text)| format!("{}: {text}", options.join(" and ")));
+    lines.collect::<Vec<_>>().join("; ")
+}
+
 /// A field of the request in the words of the command line.
-fn describe_field(violation: &FieldViolation) -> String {
+fn option_of(field: &str) -> String {
     const OPTIONS: [(&str, &str); 16] = [
         ("limits.wall_time", "--timeout"),
         ("limits.cpu_time", "--cpu-time"),
@@ -236,16 +255,12 @@ fn describe_field(violation: &FieldViolation) -> String {
         ("retry", "--attempts"),
         ("idempotency_key", "--key"),
     ];
-    let FieldViolation { field, description } = violation;
     let path = field.strip_prefix("spec.").unwrap_or(field);
     let option = OPTIONS.iter().find(|(name, _)| {
         path.strip_prefix(name)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
     });
-    match option {
-        Some((_, option)) => format!("{option} {description}"),
-        None => format!("{path} {description}"),
-    }
+    option.map_or(path, |(_, option)| option).to_owned()
 }
 
 #[cfg(test)]
@@ -254,14 +269,27 @@ mod tests {
 
     #[test]
     fn a_wrong_field_is_told_as_its_option() {
-        let told = |field: &str| describe_field(&FieldViolation::new(field, "is wrong"));
-        assert_eq!(told("spec.limits.memory_bytes"), "--memory is wrong");
-        assert_eq!(told("spec.env[3].name"), "--env is wrong");
-        assert_eq!(told("spec.retry.max_attempts"), "--attempts is wrong");
+        assert_eq!(option_of("spec.limits.memory_bytes"), "--memory");
+        assert_eq!(option_of("spec.env[3].name"), "--env");
+        assert_eq!(option_of("spec.retry.max_attempts"), "--attempts");
         assert_eq!(
-            told("spec.program.command.argv[1]"),
-            "program.command.argv[1] is wrong"
+            option_of("spec.program.command.argv[1]"),
+            "program.command.argv[1]"
         );
-        assert_eq!(told("spec.images"), "images is wrong");
+        assert_eq!(option_of("spec.images"), "images");
+    }
+
+    #[test]
+    fn what_is_wrong_with_two_options_together_is_said_once() {
+        let violations = [
+            ("spec.limits.workspace_bytes", "does not fit"),
+            ("spec.env[0].name", "is given twice"),
+            ("spec.limits.memory_bytes", "does not fit"),
+        ]
+        .map(|(field, text)| FieldViolation::new(field, text));
+        assert_eq!(
+            describe_fields(&violations),
+            "--workspace and --memory: does not fit; --env: is given twice"
+        );
     }
 }

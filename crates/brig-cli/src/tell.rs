@@ -32,15 +32,19 @@ fn end_of_program(outcome: &Outcome, received: [u64; 2]) -> Vec<String> {
     if outcome.hints.is_empty() {
         lines.extend(advice(&outcome.verdict).map(str::to_owned));
     }
+    let told = outcome
+        .hints
+        .iter()
+        .any(|hint| hint.contains("the sandbox refused"));
     // A program that ended well got along without what it was refused.
-    if outcome.verdict != (Verdict::Exited { code: 0 }) {
+    if outcome.verdict != (Verdict::Exited { code: 0 }) && !told {
         lines.extend(refused(outcome));
     }
     for (stream, summary, received) in [
         ("stdout", outcome.stdout, received[0]),
         ("stderr", outcome.stderr, received[1]),
     ] {
-        lines.extend(missing_output(stream, summary, received));
+        lines.extend(missing_output(stream, summary, received, &outcome.verdict));
     }
     let skipped = outcome.skipped_files.iter();
     lines.extend(skipped.map(|file| {
@@ -113,8 +117,9 @@ fn refused(outcome: &Outcome) -> Option<String> {
     (!calls.is_empty()).then(|| format!("the sandbox refused: {}{more}", visible(&calls.join(", "))))
 }
 
-fn missing_output(stream: &str, summary: StreamSummary, received: u64) -> Option<String> {
-    (received < summary.produced_bytes).then(|| {
+fn missing_output(stream: &str, summary: StreamSummary, received: u64, verdict: &Verdict) -> Option<String> {
+    // Beyond the output limit nothing is passed on, however much is kept: the verdict said it.
+    (received < summary.produced_bytes && *verdict != Verdict::OutputLimit).then(|| {
         format!(
             "{stream} is truncated: {} of {} shown, head and tail (--output-kept raises it)",
             human_bytes(received),
@@ -203,6 +208,21 @@ mod tests {
         let told = lines(outcome);
         assert_eq!(told.iter().filter(|line| line.contains("--memory")).count(), 1);
         assert!(!told.join("").contains('\u{1b}'));
+    }
+
+    #[test]
+    fn what_a_hint_says_of_refused_calls_is_not_said_again() {
+        let mut outcome = outcome(Verdict::Exited { code: 1 });
+        outcome.hints = vec!["the sandbox refused the system call mount (2 times)".into()];
+        assert_eq!(lines(outcome).len(), 1);
+    }
+
+    #[test]
+    fn output_beyond_the_limit_is_not_called_truncated() {
+        let mut outcome = outcome(Verdict::OutputLimit);
+        outcome.stdout.produced_bytes = (1 << 20) + 1;
+        let told = end_of_job(&JobResult::Ran(Box::new(outcome)), [1 << 20, 0]);
+        assert!(!told.join("").contains("truncated"), "{told:?}");
     }
 
     #[test]

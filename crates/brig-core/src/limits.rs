@@ -68,6 +68,7 @@ impl fmt::Display for Bytes {
             .find(|(unit, _)| self.0 >= *unit && self.0.is_multiple_of(*unit))
         {
             Some((unit, name)) => write!(f, "{} {name}", self.0 / unit),
+            None if self.0 == 1 => write!(f, "1 byte"),
             None => write!(f, "{} bytes", self.0),
         }
     }
@@ -284,7 +285,7 @@ impl LimitsRequest {
             if fixed > available || parts.iter().any(|(_, _, size)| *size == 0) {
                 let description = format!(
                     "workspace, tmp and shm live in memory: together with {MEMORY_BESIDE_TMPFS} for the program \
-                     they must fit into memory_bytes ({}); lower them or raise memory_bytes",
+                     they must fit into the memory limit, which is {}; lower them or raise it",
                     limits.memory
                 );
                 let named = parts.iter().filter(|(_, set, _)| *set).map(|(name, _, _)| *name);

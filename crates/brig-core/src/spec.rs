@@ -482,7 +482,7 @@ fn check_env(env: &[EnvEntry], bad: &mut Vec<FieldViolation>) {
         if !seen.insert(&entry.name) {
             bad.push(FieldViolation::new(
                 format!("env[{index}].name"),
-                "is given twice",
+                format!("{:?} is given twice", entry.name),
             ));
         }
         let value = match &entry.value {
@@ -529,7 +529,7 @@ fn check_input_paths(draft: &JobDraft, bad: &mut Vec<FieldViolation>) {
         if !taken.insert(input.path.as_str()) {
             bad.push(FieldViolation::new(
                 format!("inputs[{index}].path"),
-                "is given twice",
+                format!("{:?} is given twice", input.path.as_str()),
             ));
         }
     }

@@ -65,7 +65,22 @@ impl Args {
 
     /// Everything that can go wrong before anything is started.
     pub(crate) fn local_job(&self) -> anyhow::Result<LocalJob> {
-        self.job.local_job()
+        let job = self.job.local_job()?;
+        // A long program must not run for files that cannot be written afterwards.
+        self.out_dir()?;
+        Ok(job)
+    }
+
+    /// Where collected files go, if any are wanted.
+    fn out_dir(&self) -> anyhow::Result<Option<OutDir>> {
+        let (path, existing) = match &self.out_dir {
+            _ if self.job.outputs.is_empty() => return Ok(None),
+            Some(path) => (path.as_path(), Existing::Replace),
+            None => (Path::new("."), Existing::Keep),
+        };
+        OutDir::open(path, existing)
+            .map(Some)
+            .with_context(|| format!("cannot write into {}", path.display()))
     }
 }
 
@@ -176,15 +191,9 @@ async fn save_files(args: &Args, remote: &Remote, result: &JobResult) -> anyhow:
     let JobResult::Ran(outcome) = result else {
         return Ok(Saved::default());
     };
-    if args.job.outputs.is_empty() {
+    let Some(directory) = args.out_dir()? else {
         return Ok(Saved::default());
-    }
-    let (path, existing) = match &args.out_dir {
-        Some(path) => (path.as_path(), Existing::Replace),
-        None => (Path::new("."), Existing::Keep),
     };
-    let directory =
-        OutDir::open(path, existing).with_context(|| format!("cannot write into {}", path.display()))?;
     let wanted: Vec<&str> = args
         .job
         .outputs

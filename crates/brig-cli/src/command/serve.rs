@@ -91,11 +91,14 @@ impl Args {
     }
 }
 
+/// The first status that means a signal.
+const KILLED: i32 = 128;
+
 /// The keeper's process.
 pub(crate) fn run(args: &Args) -> ExitCode {
     let config = match args.config() {
         Ok(config) => config,
-        Err(error) => return refuse(&error.to_string(), DaemonExit::BadConfig),
+        Err(error) => return refuse(&chain(&error), DaemonExit::BadConfig),
     };
     // The directory's name is its identity, so it has to be there before it is looked at.
     if let Err(error) = make_data_directory(&config) {
@@ -107,13 +110,13 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     let daemon_args: Vec<OsString> = std::iter::once("__daemon".into()).chain(words).collect();
     match keeper::serve(&keeper_config, Path::new("/proc/self/exe"), &daemon_args) {
         Ok(ExitReason::Drained) => ExitCode::SUCCESS,
-        Ok(ExitReason::DaemonGone(Some(code))) => {
-            ExitCode::from(u8::try_from(code).unwrap_or(DaemonExit::Internal.number()))
-        }
-        Ok(ExitReason::DaemonGone(None)) => refuse(
+        Ok(ExitReason::DaemonGone(None | Some(KILLED..))) => refuse(
             "the daemon was killed; every cell was ended",
             DaemonExit::Internal,
         ),
+        Ok(ExitReason::DaemonGone(Some(code))) => {
+            ExitCode::from(u8::try_from(code).unwrap_or(DaemonExit::Internal.number()))
+        }
         Ok(ExitReason::Stopped) => ExitCode::from(DaemonExit::Forced.number()),
         Err(error) => refuse(&chain(&error), keeper_exit(&error)),
     }

@@ -106,7 +106,10 @@ impl Engine {
         let images = self.settings.images.join(", ");
         Err(EngineError::field(
             "image",
-            format!("there is no such image; this daemon has: {images}"),
+            format!(
+                "there is no image named {:?}; this daemon has: {images}",
+                spec.image.0
+            ),
         ))
     }
 
