@@ -317,10 +317,8 @@ impl CellGroups {
             Hierarchy::V1(names) if names.iter().any(|name| name == "cpuacct") => {
                 files::number(&group.path, "cpuacct.usage")
             }
-            Hierarchy::V2 if group.controllers.has(Controllers::CPU) => {
-                files::keyed_number(&group.path, "cpu.stat", "usage_usec").map(|micros| micros * 1_000)
-            }
-            Hierarchy::V1(_) | Hierarchy::V2 => None,
+            Hierarchy::V1(_) => None,
+            Hierarchy::V2 => v2::cpu_nanos(&group.path),
         })
     }
 
