@@ -48,7 +48,8 @@ pub(crate) struct JobOptions {
     /// Place a file or directory in /workspace, under its own name or NAME
     #[arg(long = "in", value_name = "PATH[:NAME]")]
     pub(crate) inputs: Vec<OsString>,
-    /// Collect files from /workspace afterwards: `*` and `?` within a name, `**` over directories
+    /// Collect files from /workspace afterwards: `*` and `?` within a name, `**` over directories; a
+    /// leading dot is matched by a dot alone
     #[arg(long = "out", value_name = "GLOB", value_parser = parse_pattern)]
     pub(crate) outputs: Vec<OutputPattern>,
     /// Give the program this file as standard input; `-` is brig's own [default: empty]

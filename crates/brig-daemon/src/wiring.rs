@@ -14,7 +14,8 @@ use crate::grpc::connection::Listeners;
 use crate::maintenance::{cleaner, rescuer};
 use crate::metrics::{self, Audience, Metrics};
 use crate::{HostCheck, Parts, ServeError, Shutdown};
-use brig_core::backend::HostReport;
+use brig_core::backend::{HostReport, Obstacle};
+use brig_core::spec::IsolationLevel;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -114,8 +115,20 @@ fn require(engine: &Engine, report: &HostReport) -> Result<(), ServeError> {
         Some(obstacle) => Err(ServeError::HostLacks {
             level: level.word(),
             problem: obstacle.problem.clone(),
-            remedy: obstacle.remedy.clone(),
+            remedy: format!("{}{}", obstacle.remedy, lower_level(level, report)),
         }),
+    }
+}
+
+/// How to serve with less, where that works: a service does so only when it is told to.
+fn lower_level(level: IsolationLevel, report: &HostReport) -> &'static str {
+    let works = |(of, obstacle): &(IsolationLevel, Option<Obstacle>)| {
+        *of == IsolationLevel::Workstation && obstacle.is_none()
+    };
+    if level == IsolationLevel::Strict && report.levels.iter().any(works) {
+        "\nthe level `workstation` works here: a service takes it with isolation = \"workstation\" in the file of --config"
+    } else {
+        ""
     }
 }
 
@@ -192,4 +205,31 @@ async fn stop(engine: &Engine, running: Running, shutdown: &Shutdown, deadline: 
     }
     info!("stopped");
     code
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use IsolationLevel::{Strict, Workstation};
+
+    #[test]
+    fn a_lower_level_is_named_only_where_it_works() {
+        let lacks = || Obstacle {
+            problem: "x".to_owned(),
+            remedy: "y".to_owned(),
+        };
+        let report = |workstation| HostReport {
+            receipt: brig_core::Receipt {
+                backend: "fake".to_owned(),
+                level: "workstation".to_owned(),
+                image: "host".to_owned(),
+                cell: "on_demand".to_owned(),
+                layers: Vec::new(),
+            },
+            levels: vec![(Strict, Some(lacks())), (Workstation, workstation)],
+        };
+        assert!(lower_level(Strict, &report(None)).contains("workstation"));
+        assert_eq!(lower_level(Strict, &report(Some(lacks()))), "");
+        assert_eq!(lower_level(Workstation, &report(None)), "");
+    }
 }
