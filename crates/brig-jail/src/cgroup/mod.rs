@@ -28,6 +28,9 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+/// The error of a group that is this user's, but without all controllers that cells need.
+pub(crate) const CONTROLLER_MISSING: Errno = Errno::ENODEV;
+
 /// A set of controllers, in the bits of the receipt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Controllers(u8);

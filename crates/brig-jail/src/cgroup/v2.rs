@@ -2,10 +2,10 @@
 //! that hands controllers down may hold no process itself.
 
 use super::files::{errno_of, keyed_number, make, number, remove, write};
-use super::{Controllers, Counters};
+use super::{CONTROLLER_MISSING, Controllers, Counters};
 use crate::protocol::CellLimits;
 use nix::errno::Errno;
-use nix::unistd::{Pid, geteuid};
+use nix::unistd::{AccessFlags, Pid, access, geteuid};
 use std::path::{Path, PathBuf};
 
 /// Length of a scheduling period, microseconds; the kernel's default.
@@ -79,6 +79,9 @@ pub(crate) fn parent_of_cells(own: &Path, top: &Path) -> nix::Result<PathBuf> {
     leave_for_leaf(own, top)
         .map(|()| own.to_owned())
         .or_else(|errno| {
+            if !geteuid().is_root() {
+                return Err(errno);
+            }
             hand_down(top);
             if can_hold_cells(top) {
                 Ok(top.to_owned())
@@ -90,9 +93,7 @@ pub(crate) fn parent_of_cells(own: &Path, top: &Path) -> nix::Result<PathBuf> {
 
 /// Empties the own group into a leaf below it, and fills it again when that does not help.
 fn leave_for_leaf(own: &Path, top: &Path) -> nix::Result<()> {
-    if !may_empty(own, top) {
-        return Err(Errno::EBUSY);
-    }
+    may_empty(own, top)?;
     let leaf = own.join(KEEPER_LEAF);
     make(&leaf)?;
     let moved = move_all(own, &leaf);
@@ -108,15 +109,21 @@ fn leave_for_leaf(own: &Path, top: &Path) -> nix::Result<()> {
 
 /// Whether all processes of the own group may be moved: Brig's own always, others (a shell, its other programs)
 /// only where the group is this user's or this container's to arrange, and only for the whole set of limits.
-fn may_empty(own: &Path, top: &Path) -> bool {
+fn may_empty(own: &Path, top: &Path) -> nix::Result<()> {
+    access(&own.join("cgroup.procs"), AccessFlags::W_OK)?;
+    let whole = NEEDED.into_iter().all(|name| offers(own, name));
     let arranged_by_us = !geteuid().is_root() || own == top;
-    if arranged_by_us && NEEDED.into_iter().all(|name| offers(own, name)) {
-        return true;
-    }
     let program = |process: i32| std::fs::read_link(format!("/proc/{process}/exe")).ok();
     let ours = program(Pid::this().as_raw());
-    let found = processes(own).unwrap_or_default();
-    ours.is_some() && found.into_iter().all(|process| program(process) == ours)
+    let only_ours =
+        |found: Vec<i32>| ours.is_some() && found.into_iter().all(|process| program(process) == ours);
+    if (arranged_by_us && whole) || processes(own).is_ok_and(only_ours) {
+        Ok(())
+    } else if whole {
+        Err(Errno::EBUSY)
+    } else {
+        Err(CONTROLLER_MISSING)
+    }
 }
 
 /// Moves processes until none is left, for they may fork meanwhile.

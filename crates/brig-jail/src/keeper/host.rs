@@ -2,7 +2,7 @@
 
 use super::cell::{Cell, CellKind};
 use super::{CgroupUse, KeeperConfig, KeeperError, OptionalLayer, SyntheticProc};
-use crate::cgroup::{CgroupHost, Controllers};
+use crate::cgroup::{CONTROLLER_MISSING, CgroupHost, Controllers};
 use crate::control::PlanMessage;
 use crate::embedded::{seal_data, seal_init};
 use crate::image::{HOST_NAME, plan_host_image};
@@ -115,13 +115,22 @@ impl Host {
 
     /// The part of the limits that is fixed when a cell is built.
     pub(super) fn shape(&self, config: &KeeperConfig, limits: &CellLimits) -> CellShape {
-        let grouped = self.cgroups.is_some();
+        let held = |bit| {
+            self.cgroups
+                .as_ref()
+                .is_some_and(|host| host.controllers().has(bit))
+        };
         let ceilings = &config.ceilings;
         // What a group enforces exactly is only fenced coarsely by rlimits, so that more requests have one shape.
-        let (processes, cpu_nanos) = if grouped {
-            (ceilings.processes, ceilings.cpu_time_nanos)
+        let processes = if held(Controllers::PIDS) {
+            ceilings.processes
         } else {
-            (limits.processes, limits.cpu_time_nanos)
+            limits.processes
+        };
+        let cpu_nanos = if held(Controllers::CPU) {
+            ceilings.cpu_time_nanos
+        } else {
+            limits.cpu_time_nanos
         };
         CellShape {
             workspace_bytes: limits.workspace_bytes,
@@ -132,7 +141,7 @@ impl Host {
             file_size_bytes: limits.file_size_bytes,
             open_files: limits.open_files.into(),
             processes: processes.into(),
-            address_space_bytes: (!grouped).then_some(limits.memory_bytes),
+            address_space_bytes: (!held(Controllers::MEMORY)).then_some(limits.memory_bytes),
             cpu_seconds: (cpu_nanos / 1_000_000_000).saturating_add(1),
         }
     }
@@ -284,6 +293,7 @@ fn open_cgroups(config: &KeeperConfig) -> (Option<CgroupHost>, Option<SetupFailu
             let missing = (!whole).then(|| failed(item::CGROUP_CONTROLLER_MISSING, Errno::ENOENT));
             (Some(host), missing)
         }
+        Err(errno @ CONTROLLER_MISSING) => (None, Some(failed(item::CGROUP_CONTROLLER_MISSING, errno))),
         Err(errno) => (None, Some(failed(item::CGROUP_NOT_DELEGATED, errno))),
     }
 }
