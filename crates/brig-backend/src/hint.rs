@@ -54,18 +54,16 @@ fn raised(happened: &Happened<'_>, names: &[&str], messages: &[&str]) -> bool {
 }
 
 fn time(happened: &Happened<'_>) -> Option<String> {
-    let limits = happened.limits;
-    match happened.facts.killed? {
-        KillCause::WallTime => Some(format!(
-            "time limit {} s reached: raise it with --timeout",
-            limits.wall.as_secs_f64()
-        )),
-        KillCause::CpuTime => Some(format!(
-            "CPU time limit {} s reached: raise it with --cpu-time",
-            limits.cpu_time.as_secs_f64()
-        )),
-        KillCause::Cancelled | KillCause::OutputLimit | KillCause::Abandoned => None,
+    let (facts, limits) = (happened.facts, happened.limits);
+    if facts.killed == Some(KillCause::CpuTime) || facts.signalled_at_cpu_limit(limits) {
+        let seconds = limits.cpu_time.as_secs_f64();
+        return Some(format!(
+            "CPU time limit {seconds} s reached: raise it with --cpu-time"
+        ));
     }
+    let seconds = limits.wall.as_secs_f64();
+    (facts.killed == Some(KillCause::WallTime))
+        .then(|| format!("time limit {seconds} s reached: raise it with --timeout"))
 }
 
 fn memory(happened: &Happened<'_>) -> Option<String> {

@@ -1,8 +1,12 @@
 //! Raw facts that a backend observed about the end of a program. They come from the kernel or the engine,
 //! never from the program itself.
 
+use crate::limits::Limits;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
+
+/// What the kernel sends to a process at its own CPU limit.
+pub(crate) const SIGXCPU: u8 = 24;
 
 /// How the main process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +73,13 @@ pub struct ExitFacts {
 }
 
 impl ExitFacts {
+    /// Whether the kernel itself ended the main process at the CPU limit: so it is where no control group counts
+    /// for the whole cell. The signal alone proves nothing, a program can send it to itself.
+    #[must_use]
+    pub fn signalled_at_cpu_limit(&self, limits: &Limits) -> bool {
+        self.main == MainExit::Signalled(SIGXCPU) && self.cpu >= limits.cpu_time
+    }
+
     /// A clean exit with `code` and nothing else to tell.
     #[must_use]
     pub fn exited(code: u8) -> Self {

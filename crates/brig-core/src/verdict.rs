@@ -1,6 +1,7 @@
 //! From facts to a verdict: one pure function for every backend.
 
 use crate::exit::{ExitFacts, KillCause, MainExit};
+use crate::limits::Limits;
 use crate::outcome::{Flags, TimeLimit, Verdict};
 
 const SIGKILL: u8 = 9;
@@ -21,13 +22,13 @@ pub enum Judgement {
     Abandoned,
 }
 
-/// Judges `facts`.
+/// Judges `facts` of a program that ran under `limits`.
 ///
 /// The order where several apply: cancelled, timed out, the output or disk limit that ended it, out of memory
 /// if the main process died of it, refused call, signalled, exited. The rest are flags. A program that ended by
 /// itself before our kill reached it is judged by its own end.
 #[must_use]
-pub fn judge(facts: &ExitFacts) -> Judgement {
+pub fn judge(facts: &ExitFacts, limits: &Limits) -> Judgement {
     let main_died_of_memory = facts.main == MainExit::Signalled(SIGKILL) && facts.oom_kills > 0;
     let killed = match (facts.killed, facts.main) {
         // Our SIGKILL came too late: the main process had already ended by itself.
@@ -45,6 +46,9 @@ pub fn judge(facts: &ExitFacts) -> Judgement {
         },
         (Some(KillCause::OutputLimit), _) => Verdict::OutputLimit,
         (Some(KillCause::Abandoned), _) | (None, MainExit::Unknown) => return Judgement::Abandoned,
+        (None, MainExit::Signalled(_)) if facts.signalled_at_cpu_limit(limits) => Verdict::TimedOut {
+            limit: TimeLimit::Cpu,
+        },
         (None, MainExit::Signalled(SIGXFSZ)) => Verdict::DiskLimit,
         (None, MainExit::Signalled(_)) if main_died_of_memory => Verdict::OutOfMemory,
         (None, MainExit::Signalled(SIGSYS)) => Verdict::RefusedCall {
@@ -74,9 +78,16 @@ fn killing_call(facts: &ExitFacts) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exit::SIGXCPU;
+    use crate::limits::LimitsPolicy;
+    use std::time::Duration;
+
+    fn judged(facts: &ExitFacts) -> Judgement {
+        judge(facts, &LimitsPolicy::default().default)
+    }
 
     fn verdict(facts: &ExitFacts) -> Verdict {
-        match judge(facts) {
+        match judged(facts) {
             Judgement::Ran { verdict, .. } => verdict,
             Judgement::Abandoned => panic!("abandoned"),
         }
@@ -133,7 +144,7 @@ mod tests {
             oom_kills: 2,
             ..ExitFacts::exited(0)
         };
-        let Judgement::Ran { verdict, flags } = judge(&facts) else {
+        let Judgement::Ran { verdict, flags } = judged(&facts) else {
             panic!()
         };
         assert_eq!(verdict, Verdict::Exited { code: 0 });
@@ -165,16 +176,36 @@ mod tests {
             killed: Some(KillCause::Abandoned),
             ..signalled(9)
         };
-        assert_eq!(judge(&facts), Judgement::Abandoned);
+        assert_eq!(judged(&facts), Judgement::Abandoned);
         let unknown = ExitFacts {
             main: MainExit::Unknown,
             ..ExitFacts::exited(0)
         };
-        assert_eq!(judge(&unknown), Judgement::Abandoned);
+        assert_eq!(judged(&unknown), Judgement::Abandoned);
     }
 
     #[test]
     fn the_file_size_signal_is_the_disk_limit() {
         assert_eq!(verdict(&signalled(25)), Verdict::DiskLimit);
+    }
+
+    #[test]
+    fn the_signal_of_the_cpu_limit_is_the_cpu_limit_only_when_it_was_reached() {
+        let limit = LimitsPolicy::default().default.cpu_time;
+        let reached = ExitFacts {
+            cpu: limit,
+            ..signalled(SIGXCPU)
+        };
+        assert_eq!(
+            verdict(&reached),
+            Verdict::TimedOut {
+                limit: TimeLimit::Cpu
+            }
+        );
+        let pretended = ExitFacts {
+            cpu: limit - Duration::from_millis(1),
+            ..signalled(SIGXCPU)
+        };
+        assert_eq!(verdict(&pretended), Verdict::Signalled { signal: SIGXCPU });
     }
 }

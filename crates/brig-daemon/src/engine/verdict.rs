@@ -54,7 +54,7 @@ impl Lived {
         journal: &Journal,
         rest: &[EventBody],
     ) -> AttemptEnd {
-        let Judgement::Ran { verdict, flags } = judge(&self.exit.facts) else {
+        let Judgement::Ran { verdict, flags } = judge(&self.exit.facts, &job.spec.limits) else {
             return abandoned(engine, journal.is_broken());
         };
         let Exit {
