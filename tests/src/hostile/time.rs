@@ -48,6 +48,17 @@ pub(super) const CHECKS: &[Check] = &[
         arm: Arm::Within,
     },
     Check {
+        id: "T-03b",
+        title: "CPU time of one process is limited, with a control group or without",
+        needs: &[],
+        body: |bench| {
+            let options = ["--cpu-time", "1s", "--timeout", "20s"];
+            let seen = bench.program("busy_loop.py").options(&options).go()?;
+            seen.timed_out("cpu").map(drop)
+        },
+        arm: Arm::Within,
+    },
+    Check {
         id: "T-05",
         title: "a program that ignores every signal ends at its limit",
         needs: &[],
