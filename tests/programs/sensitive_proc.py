@@ -20,7 +20,8 @@ def read(path):
 
 
 for path in ("kcore", "keys", "key-users", "timer_list", "sched_debug", "acpi", "scsi", "kmsg", "kallsyms", "kpagecount",
-             "kpageflags", "latency_stats", "sysrq-trigger", "slabinfo", "vmallocinfo", "1/environ", "1/maps", "1/root"):
+             "kpageflags", "latency_stats", "sysrq-trigger", "slabinfo", "vmallocinfo", "interrupts", "softirqs",
+             "locks", "diskstats", "partitions", "iomem", "zoneinfo", "buddyinfo", "sys/kernel/random/boot_id", "1/environ", "1/maps", "1/root"):
     attempt("read /proc/" + path, lambda: read("/proc/" + path))
 for path in ("sys/kernel/hostname", "sys/kernel/core_pattern", "sys/vm/overcommit_memory", "sys/kernel/randomize_va_space",
              "sys/net/ipv4/ip_forward", "sysrq-trigger", "irq/0/smp_affinity", "sys/kernel/ns_last_pid",

@@ -51,6 +51,9 @@ pub(super) const CHECKS: &[Check] = &[
             for attempt in [
                 "read /proc/keys",
                 "read /proc/kallsyms",
+                "read /proc/interrupts",
+                "read /proc/locks",
+                "read /proc/sys/kernel/random/boot_id",
                 "write /proc/sys/kernel/hostname",
                 "write /proc/sys/vm/overcommit_memory",
             ] {

@@ -9,9 +9,10 @@ use super::{DisabledLayer, JailPlan, Step, at, item, make_directories, write_fil
 use crate::stage::Stage;
 use crate::sys::child::{self as sys, MountAttributes};
 
-/// Files that read as empty: addresses and contents of kernel memory, logs, keys, timers of all processes, and
-/// what only tells about the host.
-const HIDDEN_FILES: [&CStr; 16] = [
+/// Files that read as empty: addresses and contents of kernel memory, logs, keys, timers of all processes, counters
+/// fine enough to follow what others do (interrupts tell keystrokes and packets), and what only tells about the
+/// host: the boot id would show any two cells that they are neighbours.
+const HIDDEN_FILES: [&CStr; 34] = [
     c"/proc/kcore",
     c"/proc/keys",
     c"/proc/key-users",
@@ -28,6 +29,24 @@ const HIDDEN_FILES: [&CStr; 16] = [
     c"/proc/vmallocinfo",
     c"/proc/slabinfo",
     c"/proc/mtrr",
+    c"/proc/cgroups",
+    c"/proc/interrupts",
+    c"/proc/softirqs",
+    c"/proc/schedstat",
+    c"/proc/locks",
+    c"/proc/diskstats",
+    c"/proc/partitions",
+    c"/proc/swaps",
+    c"/proc/iomem",
+    c"/proc/ioports",
+    c"/proc/dma",
+    c"/proc/consoles",
+    c"/proc/zoneinfo",
+    c"/proc/buddyinfo",
+    c"/proc/pagetypeinfo",
+    c"/proc/kpagecount",
+    c"/proc/kpageflags",
+    c"/proc/sys/kernel/random/boot_id",
 ];
 
 /// Directories that are empty: hardware.
@@ -62,9 +81,10 @@ pub(super) fn mount_own(plan: &JailPlan) -> nix::Result<()> {
 
 /// Hides and seals. What this kernel does not have needs no mask.
 pub(super) fn mask() -> Step<()> {
-    let masks = HIDDEN_FILES.iter().map(|path| (*path, Mask::File));
+    // Trees first: binding one over itself would cover what was hidden below it.
+    let masks = READ_ONLY.iter().map(|path| (*path, Mask::ReadOnly));
     let masks = masks.chain(HIDDEN_DIRECTORIES.iter().map(|path| (*path, Mask::Directory)));
-    let masks = masks.chain(READ_ONLY.iter().map(|path| (*path, Mask::ReadOnly)));
+    let masks = masks.chain(HIDDEN_FILES.iter().map(|path| (*path, Mask::File)));
     for (number, (path, mask)) in (item::PROC_MASKS..).zip(masks) {
         match apply(path, mask) {
             Ok(()) | Err(Errno::ENOENT | Errno::ENOTDIR) => {}
