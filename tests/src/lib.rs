@@ -25,5 +25,6 @@ pub mod modes;
 pub mod process;
 pub mod seen;
 pub mod skip;
+pub mod slack;
 pub mod stage;
 pub mod suite;

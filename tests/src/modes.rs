@@ -110,7 +110,7 @@ impl Mode {
     pub fn has_cgroup(self) -> bool {
         match self.privilege {
             Privilege::Root => true,
-            Privilege::Subordinate => Path::new("/sys/fs/cgroup/cgroup.controllers").exists(),
+            Privilege::Subordinate => is_version_2(),
             Privilege::Bare => false,
         }
     }
@@ -210,31 +210,44 @@ impl Mode {
 
 /// Enters the delegated groups (where the mode has them), then becomes the user: `sh -c SCRIPT sh UID GID PROGRAM ..`.
 fn drop_script(privilege: Privilege) -> String {
-    let become_user = r#"u=$1; g=$2; shift 2; exec setpriv --reuid "$u" --regid "$g" --clear-groups -- "$@""#;
-    let mut script = String::new();
+    let become_user = r#"exec setpriv --reuid "$u" --regid "$g" --clear-groups -- "$@""#;
+    let mut script = "u=$1; g=$2; shift 2; ".to_owned();
     if privilege == Privilege::Subordinate {
-        for directory in delegated_groups() {
-            script.push_str(&format!("echo $$ > {}/cgroup.procs && ", directory.display()));
+        if is_version_2() {
+            script.push_str(DELEGATE);
+        } else {
+            for directory in delegated_groups() {
+                script.push_str(&format!("echo $$ > {}/cgroup.procs && ", directory.display()));
+            }
         }
         script.push_str("true && ");
     }
     script + become_user
 }
 
-/// The control groups that belong to the user of the subordinate mode, made when missing: what
-/// `Delegate=yes` does on a host with systemd.
+/// What a service manager does for a unit with `Delegate=yes`: a new group for every start, handed to the user, the
+/// process put into it. The groups of starts that are over are removed first.
+const DELEGATE: &str = r#"top=/sys/fs/cgroup
+for old in $top/delegated-to-brig-sub-*; do
+    [ -d "$old" ] && [ ! -e "/proc/${old##*-}" ] && rmdir "$old"/*/ "$old" 2>/dev/null
+done
+echo '+cpu +memory +pids' >$top/cgroup.subtree_control &&
+own=$top/delegated-to-brig-sub-$$ && mkdir "$own" &&
+chown "$u:$g" "$own" "$own/cgroup.procs" "$own/cgroup.threads" "$own/cgroup.subtree_control" &&
+echo $$ >"$own/cgroup.procs" && "#;
+
+/// Whether this host has the one tree of version 2 and nothing else.
+fn is_version_2() -> bool {
+    Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+}
+
+/// The version 1 groups that belong to the user of the subordinate mode, made when missing.
 fn delegated_groups() -> Vec<PathBuf> {
-    let root = Path::new("/sys/fs/cgroup");
-    let trees: Vec<PathBuf> = if root.join("cgroup.controllers").exists() {
-        vec![root.to_path_buf()]
-    } else {
-        CONTROLLERS
-            .iter()
-            .map(|name| root.join(name))
-            .filter(|tree| tree.is_dir())
-            .collect()
-    };
-    trees.into_iter().filter_map(|tree| delegate(&tree)).collect()
+    let trees = CONTROLLERS
+        .iter()
+        .map(|name| Path::new("/sys/fs/cgroup").join(name))
+        .filter(|tree| tree.is_dir());
+    trees.filter_map(|tree| delegate(&tree)).collect()
 }
 
 fn delegate(tree: &Path) -> Option<PathBuf> {
@@ -259,7 +272,16 @@ pub fn take_back_groups() {
     for name in CONTROLLERS {
         std::fs::remove_dir(Path::new("/sys/fs/cgroup").join(name).join(DELEGATED)).ok();
     }
-    std::fs::remove_dir(Path::new("/sys/fs/cgroup").join(DELEGATED)).ok();
+    let tops = std::fs::read_dir("/sys/fs/cgroup")
+        .into_iter()
+        .flatten()
+        .flatten();
+    for top in tops.filter(|entry| entry.file_name().to_string_lossy().starts_with(DELEGATED)) {
+        for below in std::fs::read_dir(top.path()).into_iter().flatten().flatten() {
+            std::fs::remove_dir(below.path()).ok();
+        }
+        std::fs::remove_dir(top.path()).ok();
+    }
 }
 
 fn user(name: &str) -> Option<User> {

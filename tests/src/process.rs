@@ -1,5 +1,6 @@
 //! Programs of the host: started here and nowhere else in the harness, always with a deadline.
 
+use crate::slack::stretched;
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -122,11 +123,12 @@ impl Running {
         kill(self.pid, signal).with_context(|| format!("failed to send {signal} to {}", self.pid))
     }
 
-    /// Waits for the end; after `limit` it is killed and that is an error.
+    /// Waits for the end; after `limit` (stretched on a slow machine) it is killed and that is an error.
     ///
     /// # Errors
     /// When it does not end in time.
     pub fn finish(self, limit: Duration) -> Result<Done> {
+        let limit = stretched(limit);
         let ends = self.ends.into_inner().unwrap_or_else(PoisonError::into_inner);
         let status = match ends.status.recv_timeout(limit) {
             Ok(status) => status?,
@@ -134,11 +136,11 @@ impl Running {
                 kill(self.pid, Signal::SIGKILL).ok();
                 let output = ends
                     .stdout
-                    .recv_timeout(Duration::from_secs(2))
+                    .recv_timeout(stretched(Duration::from_secs(2)))
                     .unwrap_or_default();
                 let errors = ends
                     .stderr
-                    .recv_timeout(Duration::from_secs(2))
+                    .recv_timeout(stretched(Duration::from_secs(2)))
                     .unwrap_or_default();
                 bail!(
                     "not ended after {limit:?}; stdout {:?}; stderr {:?}",
@@ -151,11 +153,11 @@ impl Running {
         // Whoever inherited the output and lives on must not hold the test up.
         let stdout = ends
             .stdout
-            .recv_timeout(Duration::from_secs(5))
+            .recv_timeout(stretched(Duration::from_secs(5)))
             .context("stdout was not closed")?;
         let stderr = ends
             .stderr
-            .recv_timeout(Duration::from_secs(5))
+            .recv_timeout(stretched(Duration::from_secs(5)))
             .context("stderr was not closed")?;
         Ok(Done {
             status,
@@ -174,13 +176,13 @@ pub fn run(command: Command, stdin: Vec<u8>, limit: Duration) -> Result<Done> {
     start(command, stdin)?.finish(limit)
 }
 
-/// Waits until `condition` holds, at most `limit`; says whether it did.
+/// Waits until `condition` holds, at most `limit` (stretched on a slow machine); says whether it did.
 #[expect(
     clippy::disallowed_methods,
     reason = "the host tells of no event when a process, mount or directory is gone"
 )]
 pub fn wait_until(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
-    let end = Instant::now() + limit;
+    let end = Instant::now() + stretched(limit);
     loop {
         if condition() {
             return true;

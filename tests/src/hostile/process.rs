@@ -5,6 +5,7 @@ use crate::assert::{CLEAN_WITHIN, processes_with};
 use crate::cell::Bench;
 use crate::modes::Need;
 use crate::process::wait_until;
+use crate::slack::stretched;
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
 use std::time::Duration;
@@ -156,7 +157,7 @@ fn leave_child(bench: &Bench) -> Result<()> {
         .go()?;
     seen.exited(0)?.flagged("leftover_processes_killed")?;
     ensure!(
-        seen.elapsed < Duration::from_secs(5),
+        seen.elapsed < stretched(Duration::from_secs(5)),
         "waited for the child{}",
         seen.told()
     );

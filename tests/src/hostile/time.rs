@@ -4,10 +4,11 @@ use super::{Arm, Check};
 use crate::cell::Bench;
 use crate::modes::Need;
 use crate::seen::Seen;
+use crate::slack::{stretched, stretched_ms};
 use anyhow::{Result, ensure};
 use std::time::Duration;
 
-/// How late a deadline may be, besides the start and end of `brig run` itself.
+/// How late a deadline may be in milliseconds, besides the start and end of `brig run` itself.
 const LATE: f64 = 500.0;
 
 pub(super) const CHECKS: &[Check] = &[
@@ -24,7 +25,11 @@ pub(super) const CHECKS: &[Check] = &[
         needs: &[],
         body: |bench| {
             let seen = wall(bench, "sleep_forever.py", 1_000.0)?;
-            ensure!(seen.usage("cpu_ms")? < 400.0, "CPU time{}", seen.told());
+            ensure!(
+                seen.usage("cpu_ms")? < stretched_ms(400.0),
+                "CPU time{}",
+                seen.told()
+            );
             Ok(())
         },
         arm: Arm::Within,
@@ -104,7 +109,7 @@ pub(super) const CHECKS: &[Check] = &[
                 .go()?;
             seen.exited(0)?;
             ensure!(
-                seen.stdout == "42\n" && seen.elapsed < Duration::from_secs(4),
+                seen.stdout == "42\n" && seen.elapsed < stretched(Duration::from_secs(4)),
                 "{}",
                 seen.told()
             );
@@ -121,12 +126,12 @@ fn wall(bench: &Bench, program: &str, limit: f64) -> Result<Seen> {
     seen.timed_out("wall")?.printed("SAW partial output")?;
     let wall = seen.usage("wall_ms")?;
     ensure!(
-        wall >= limit - 1.0 && wall <= limit + LATE,
+        wall >= limit - 1.0 && wall <= limit + stretched_ms(LATE),
         "{wall} ms of {limit}{}",
         seen.told()
     );
     ensure!(
-        seen.elapsed < Duration::from_secs(4),
+        seen.elapsed < stretched(Duration::from_secs(4)),
         "the caller waited too long{}",
         seen.told()
     );

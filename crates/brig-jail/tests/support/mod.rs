@@ -35,6 +35,14 @@ use std::time::Duration;
 pub const PATIENCE: Duration = Duration::from_secs(20);
 pub const SECOND: u64 = 1_000_000_000;
 
+/// So long on this machine: `BRIG_TESTS_SLACK` says how much slower than others it is by nature.
+pub fn stretched(limit: Duration) -> Duration {
+    let factor = std::env::var("BRIG_TESTS_SLACK")
+        .ok()
+        .and_then(|value| value.parse().ok());
+    limit * factor.unwrap_or(1)
+}
+
 /// First argument of the test program when it is to be a keeper: `KEEPER_WORD CONFIG INIT`.
 pub const KEEPER_WORD: &str = "__keeper";
 
@@ -119,7 +127,7 @@ impl Keeper {
 
     pub fn reply(&self) -> (Reply, Vec<OwnedFd>) {
         self.link
-            .recv_within(PATIENCE)
+            .recv_within(stretched(PATIENCE))
             .expect("the keeper lives")
             .expect("the keeper answers in time")
     }

@@ -1,6 +1,6 @@
 //! What cells could leave behind, seen from outside.
 
-use super::{Keeper, PATIENCE};
+use super::{Keeper, PATIENCE, stretched};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -86,9 +86,10 @@ pub fn await_no_process_of(uid: u32) {
 
 /// Waits for something that no descriptor tells.
 pub fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let patience = stretched(PATIENCE);
+    let deadline = Instant::now() + patience;
     while !done() {
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        assert!(Instant::now() < deadline, "not within {patience:?}: {what}");
         std::thread::yield_now();
     }
 }

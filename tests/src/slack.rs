@@ -1,0 +1,33 @@
+//! How much longer things may take on a machine that is slow by nature.
+//!
+//! Under software emulation everything takes about ten times as long. `BRIG_TESTS_SLACK=10` allows for that in this
+//! one place: it stretches how long the harness waits and how *late* something may be. Nothing else is stretched: what
+//! a program may reach, and how early a limit may strike, are the same on every machine.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+/// The factor; 1 where nothing is said.
+#[must_use]
+pub fn factor() -> u32 {
+    static FACTOR: OnceLock<u32> = OnceLock::new();
+    *FACTOR.get_or_init(|| {
+        std::env::var("BRIG_TESTS_SLACK")
+            .ok()
+            .and_then(|value| value.parse().ok())
+            .filter(|factor| (1..=100).contains(factor))
+            .unwrap_or(1)
+    })
+}
+
+/// So long on this machine.
+#[must_use]
+pub fn stretched(limit: Duration) -> Duration {
+    limit * factor()
+}
+
+/// So many milliseconds on this machine.
+#[must_use]
+pub fn stretched_ms(limit: f64) -> f64 {
+    limit * f64::from(factor())
+}
