@@ -31,7 +31,7 @@ pub struct OpenedCell {
     pub number: CellNumber,
     /// Its layers.
     pub receipt: CellReceipt,
-    /// Takes the ExecSpec, then is the runner's channel.
+    /// Takes the ExecSpec, then what the runner needs.
     pub job: OwnedFd,
     /// Write end.
     pub stdin: OwnedFd,
@@ -39,6 +39,8 @@ pub struct OpenedCell {
     pub stdout: OwnedFd,
     /// Read end.
     pub stderr: OwnedFd,
+    /// Read end of what the runner tells.
+    pub runner: OwnedFd,
     /// Tells when no process of the cell is left. Fails when the keeper is gone.
     pub ended: oneshot::Receiver<CellFacts>,
     /// Tells when nothing of the cell is left.
@@ -326,7 +328,7 @@ impl Shared {
             warn!(cell, "a cell was opened that nobody asked for");
             return self.post(Request::Release { cell });
         };
-        let Ok([job, stdin, stdout, stderr]) = <[OwnedFd; 4]>::try_from(descriptors) else {
+        let Ok([job, stdin, stdout, stderr, runner]) = <[OwnedFd; 5]>::try_from(descriptors) else {
             self.post(Request::Release { cell });
             let _nobody_waits = waiter.send(Err(KeeperRefusal::Malformed));
             return;
@@ -345,6 +347,7 @@ impl Shared {
             stdin,
             stdout,
             stderr,
+            runner,
             ended,
             released,
         };

@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 /// Descriptors that one reply carries at most.
-pub const REPLY_DESCRIPTORS_MAX: usize = 4;
+pub const REPLY_DESCRIPTORS_MAX: usize = 5;
 
 /// Why a record could not be sent or received.
 #[derive(Debug, thiserror::Error)]

@@ -15,7 +15,7 @@
 //! ```
 //!
 //! `Kill` is understood at any time after the plan. `Ended` can come without `Start`: the stub died or was killed.
-//! A stub whose job socket ends before an `ExecSpec` came exits by itself with [`STUB_GAVE_UP`].
+//! A stub whose job pipe ends before an `ExecSpec` came exits by itself with [`STUB_GAVE_UP`].
 //! End of file on this socket, seen by init, means that the keeper is dead: init kills everything and exits.
 
 use crate::plan::JailPlan;
@@ -27,7 +27,7 @@ pub const CONTROL_FD: i32 = 3;
 /// The descriptor on which `brig-jail-init --enter` finds the O_PATH descriptor of the workspace.
 pub const ENTER_WORKSPACE_FD: i32 = 4;
 
-/// Exit code of a stub that never got a program to start: the job socket ended or carried nonsense.
+/// Exit code of a stub that never got a program to start: the job pipe ended or carried nonsense.
 pub const STUB_GAVE_UP: u8 = 254;
 
 /// Bytes of every encoded [`ToInit`].
@@ -37,7 +37,7 @@ pub const TO_INIT_BYTES: usize = 17;
 pub const FROM_INIT_BYTES: usize = 32;
 
 /// Descriptors that come with [`FromInit::Ready`], without the listener.
-pub const READY_DESCRIPTORS: usize = 6;
+pub const READY_DESCRIPTORS: usize = 7;
 
 /// A plan whose JSON is longer than this goes through a memfd: a SEQPACKET message has to fit the socket's buffer.
 pub const PLAN_INLINE_MAX: usize = 128 * 1024;
@@ -136,15 +136,15 @@ impl KilledBy {
 pub enum FromInit {
     /// The stub is forked: PID 1 can be moved to its own control group. Always the first record.
     Forked,
-    /// The jail is complete and waits for the program. Descriptors, in order: job socket, stdin (write),
-    /// stdout (read), stderr (read), workspace (O_PATH), user namespace, and, where the filters have one,
+    /// The jail is complete and waits for the program. Descriptors, in order: job (write), stdin (write),
+    /// stdout (read), stderr (read), runner (read), workspace (O_PATH), user namespace, and, where the filters have one,
     /// the notification listener.
     Ready {
         /// ABI of Landlock in force; 0: missing and optional.
         landlock_abi: u8,
         /// Whether the Landlock domain is fully enforced.
         landlock_full: bool,
-        /// Whether a notification listener could be had (it is then the seventh descriptor).
+        /// Whether a notification listener could be had (it is then the eighth descriptor).
         listener: bool,
         /// The main process, as a number of the cell's own pid namespace.
         main_pid: u32,

@@ -1,8 +1,11 @@
-//! The program that a cell starts: sent by the daemon to the stub over the job socket, never seen by the keeper.
+//! The program that a cell starts: sent by the daemon to the stub through the job pipe, never seen by the keeper.
 //!
-//! On the wire: u32 little-endian length, then JSON, at most [`EXEC_SPEC_MAX`] bytes. The job socket itself is
-//! descriptor 3 of the program afterwards, or closed, as [`RunnerChannel`] says; bytes that follow the
-//! specification are the runner's.
+//! On the wire: u32 little-endian length, then JSON, at most [`EXEC_SPEC_MAX`] bytes. Bytes that
+//! follow the specification are the runner's: the job pipe is descriptor 3 of the program afterwards and the pipe for
+//! answers is 4, or both are closed, as [`RunnerChannel`] says.
+//!
+//! Pipes and not a socket: whoever holds one end of a unix socket can queue descriptors at the other, and the daemon
+//! would have to close them. Closing a TCP socket with `SO_LINGER` waits for as long as its sender chose.
 
 use serde::{Deserialize, Serialize};
 use std::ffi::CString;
@@ -11,8 +14,11 @@ use thiserror::Error;
 /// The longest specification, bytes of JSON.
 pub const EXEC_SPEC_MAX: usize = 4 * 1024 * 1024;
 
-/// The descriptor on which a runner finds its channel.
+/// The descriptor on which a runner reads what it is to do.
 pub const RUNNER_FD: i32 = 3;
+
+/// The descriptor on which a runner tells what became of it.
+pub const RUNNER_ANSWER_FD: i32 = 4;
 
 /// One argument or value of the environment: any bytes but NUL (arguments of Linux programs are not UTF-8).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,13 +61,13 @@ impl From<Vec<u8>> for Text {
     }
 }
 
-/// What becomes of the job socket when the program starts.
+/// What becomes of the job pipe and the pipe for answers when the program starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunnerChannel {
-    /// It is descriptor 3 of the program.
+    /// They are descriptors 3 and 4 of the program.
     Keep,
-    /// It is closed.
+    /// They are closed.
     Close,
 }
 
@@ -75,7 +81,7 @@ pub struct ExecSpec {
     pub env: Vec<(Text, Text)>,
     /// Working directory inside the cell.
     pub cwd: Text,
-    /// What becomes of the job socket.
+    /// What becomes of the job pipe.
     pub runner_channel: RunnerChannel,
 }
 
@@ -183,7 +189,7 @@ impl ExecSpec {
             .collect()
     }
 
-    /// The message for the job socket: length and JSON. Refuses what [`ExecSpec::strings`] refuses.
+    /// The message for the job pipe: length and JSON. Refuses what [`ExecSpec::strings`] refuses.
     pub fn encode(&self) -> Result<Vec<u8>, ExecSpecError> {
         self.strings()?;
         let json = serde_json::to_vec(self).map_err(|error| ExecSpecError::Malformed(error.to_string()))?;

@@ -300,7 +300,8 @@ pub struct CellReceipt {
 /// From the keeper to the daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reply {
-    /// A cell. Descriptors, in order: job socket, stdin (write), stdout (read), stderr (read).
+    /// A cell. Descriptors, in order: job (write), stdin (write), stdout (read), stderr (read), runner (read). All are
+    /// pipes: over a socket a program could hand descriptors to the daemon.
     Opened {
         /// Echoed.
         request: RequestNumber,

@@ -352,13 +352,13 @@ while True:
     }
 
     #[test]
-    fn the_runners_channel_is_descriptor_3_and_nothing_else_is_open() {
+    fn the_runners_pipes_are_descriptors_3_and_4_and_nothing_else_is_open() {
         let mut cell = Cell::build(&plan());
         let mut spec = spec(&["/bin/ls", "/proc/self/fd"]);
         spec.runner_channel = brig_jail::exec_spec::RunnerChannel::Keep;
         cell.execute(&spec);
         let ran = cell.finish();
-        // 4 is the directory that ls itself reads.
-        assert_eq!(ran.stdout, "0\n1\n2\n3\n4\n", "{ran:?}");
+        // 5 is the directory that ls itself reads.
+        assert_eq!(ran.stdout, "0\n1\n2\n3\n4\n5\n", "{ran:?}");
     }
 }

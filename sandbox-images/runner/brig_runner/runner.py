@@ -20,7 +20,7 @@ FILE, CODE, COMPILE_ONLY = 0, 1, 2
 # Programs longer than this are run without looking for a last value: their syntax tree would cost more memory
 # than the program itself.
 VALUE_SOURCE_MAX = 512 * 1024
-# The descriptor that the channel moves to: programs expect that 3 is the first free one.
+# The descriptor that answers move to: programs expect that 3 is the first free one.
 CHANNEL = 250
 # Python frames between the interpreter and the program: the boot line and `run`. The recursion limit grows by
 # as many, so that a program can go as deep as it could without them. Before 3.12 `exec` itself counts, too.
@@ -60,13 +60,13 @@ class Channel:
     """The sending half. Silent when the program closed it, replaced it, or is a fork of the one we started."""
 
     def __init__(self):
-        self.fd = 3
+        self.fd = 4
         try:
-            self.fd = posix.dup2(3, CHANNEL, False)
-            posix.close(3)
+            self.fd = posix.dup2(4, CHANNEL, False)
+            posix.close(4)
         except OSError:
             # The limit of open files is lower than that: stay where we are.
-            posix.set_inheritable(3, False)
+            posix.set_inheritable(4, False)
         self.identity = self._identity()
         self.pid = posix.getpid()
 
@@ -243,8 +243,8 @@ def flush():
 def run():
     """The story: read the job, start the program, tell its value or its exception."""
     channel = Channel()
-    header = read(5, channel.fd)
-    job = Job(read(number(header[:4]), channel.fd))
+    job = Job(read(number(read(5)[:4])))
+    posix.close(3)
     if job.mode == COMPILE_ONLY:
         return report()["send_compiled"](channel)
     try:

@@ -1,11 +1,13 @@
 """A scripted peer: plays the daemon's side of the runner channel against a real interpreter."""
+import contextlib
+import fcntl
 import os
 import shutil
-import socket
 import struct
 import subprocess
 import sys
 import tempfile
+from multiprocessing.pool import ThreadPool
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PARTS = os.path.join(os.path.dirname(HERE), "brig_runner")
@@ -82,6 +84,12 @@ class Run:
         return self.out, self.err, self.code
 
 
+def runner_descriptors(job, answers):
+    """In the child: the pipes become 3 and 4, whatever numbers they have here."""
+    for target, source in enumerate([fcntl.fcntl(fd, fcntl.F_DUPFD, 16) for fd in (job, answers)], 3):
+        os.dup2(source, target)
+
+
 class Interpreter:
     def __init__(self, path):
         self.path = path
@@ -113,29 +121,21 @@ class Interpreter:
         return Run(done.stdout, done.stderr, done.returncode)
 
     def start(self, mode, name, args, source, stdin=b"", cwd=None, env=None, runner=None, value_max=65536):
-        ours, theirs = socket.socketpair()
+        job, ours = os.pipe()
+        told, theirs = os.pipe()
         process = subprocess.Popen([self.path, "-c", part("boot.py").decode()], cwd=cwd or self.home,
                                    env=self.environment(env), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                   stderr=subprocess.PIPE, pass_fds=(3,),
-                                   preexec_fn=lambda: os.dup2(theirs.fileno(), 3))
-        theirs.close()
+                                   stderr=subprocess.PIPE, pass_fds=(3, 4),
+                                   preexec_fn=lambda: runner_descriptors(job, theirs))
+        os.close(job)
+        os.close(theirs)
         data = (runner or self.compiled) + job_frame(mode, name, args, source, value_max)
-        try:
-            ours.sendall(data)
-        except OSError:
-            pass
-        out, err = process.communicate(stdin, timeout=60)
-        heard = b""
-        ours.settimeout(20)
-        while True:
-            try:
-                more = ours.recv(65536)
-            except ConnectionResetError:
-                break
-            if not more:
-                break
-            heard += more
-        ours.close()
+        with contextlib.suppress(BrokenPipeError), open(ours, "wb", buffering=0) as opening:
+            opening.write(data)
+        with open(told, "rb") as answers, ThreadPool(1) as reader:
+            heard = reader.apply_async(answers.read)
+            out, err = process.communicate(stdin, timeout=60)
+            heard = heard.get(20)
         return Run(out, err, process.returncode, frames(heard))
 
     def both(self, source, args=(), stdin=b"", mode=FILE, files=None, env=None):

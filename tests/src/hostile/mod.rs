@@ -10,6 +10,7 @@ mod network;
 mod output;
 mod privileges;
 mod process;
+mod tenants;
 mod time;
 
 use crate::cell::Bench;
@@ -56,6 +57,7 @@ pub fn checks() -> Vec<Check> {
         calls::CHECKS,
         privileges::CHECKS,
         environment::CHECKS,
+        tenants::CHECKS,
     ]
     .concat()
 }

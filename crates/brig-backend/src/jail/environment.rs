@@ -1,7 +1,7 @@
 //! One leased cell as the engine sees it.
 
 use super::cell::{Control, Lifetime};
-use super::pipes::{Channel, Listener, Speaker, feed, pump};
+use super::pipes::{Listener, Speaker, feed, pump};
 use super::{Shared, facts};
 use crate::files::{self, FilesError};
 use crate::hint::{self, Happened};
@@ -65,6 +65,7 @@ struct Ends {
     stdin: OwnedFd,
     stdout: OwnedFd,
     stderr: OwnedFd,
+    runner: OwnedFd,
     ended: oneshot::Receiver<CellFacts>,
 }
 
@@ -130,6 +131,7 @@ impl JailEnvironment {
             stdin,
             stdout,
             stderr,
+            runner,
             ended,
             released,
         } = cell;
@@ -143,6 +145,7 @@ impl JailEnvironment {
                 stdin,
                 stdout,
                 stderr,
+                runner,
                 ended,
             }),
             shared,
@@ -266,16 +269,17 @@ impl Environment for JailEnvironment {
             .ends
             .take()
             .ok_or(BackendError::Protocol("a cell runs one program"))?;
-        let mut channel = Channel::new(ends.job).map_err(|source| BackendError::Io {
+        let not_open = |source| BackendError::Io {
             act: "open the channel to a cell",
             source,
-        })?;
+        };
+        let speaker = Speaker::new(ends.job).map_err(not_open)?;
+        let listener = Listener::new(ends.runner).map_err(not_open)?;
         let outlet = Outlet::new(self.limits.output_produced.0, Secrets::new(&redact));
         let over = CancellationToken::new();
         let mut told = Told::default();
 
         self.control.start(self.limits.wall, self.limits.cpu_time, lease);
-        let (listener, speaker) = channel.split();
         let (facts, (), (), (), ()) = tokio::join!(
             self.end(ends.ended, &over),
             talk(listener, speaker, opening, &over, &mut told),
@@ -328,8 +332,8 @@ impl Environment for JailEnvironment {
 
 /// Sends the opening while hearing what comes back: a long program must not wait for a runner that waits for us.
 async fn talk(
-    mut listener: Listener<'_>,
-    mut speaker: Speaker<'_>,
+    listener: Listener,
+    mut speaker: Speaker,
     opening: Vec<u8>,
     over: &CancellationToken,
     told: &mut Told,

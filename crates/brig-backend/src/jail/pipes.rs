@@ -1,4 +1,4 @@
-//! The ends of a cell's pipes and of its job socket, read and written without blocking.
+//! The ends of a cell's pipes, read and written without blocking.
 //!
 //! When every process of the cell is gone, all writers are dead: what is left is read straight from the descriptor
 //! until it is empty, so output never waits for an end of file that a leaked descriptor could hold back.
@@ -10,10 +10,8 @@ use brig_core::backend::Bulk;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream as StdUnixStream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
-use tokio::net::unix::{ReadHalf, WriteHalf, pipe};
+use tokio::net::unix::pipe;
 use tokio_util::sync::CancellationToken;
 
 /// Bytes read at once: what a pipe holds.
@@ -89,42 +87,18 @@ pub(super) async fn feed(descriptor: OwnedFd, content: Bulk, over: &Cancellation
     }
 }
 
-/// The job socket: takes the ExecSpec and what the runner needs, then tells what the runner says.
+/// The pipe that takes the ExecSpec and what the runner needs.
 #[derive(Debug)]
-pub(super) struct Channel {
-    stream: UnixStream,
-    /// The same socket, to read what is left when the cell is gone.
-    rest: StdUnixStream,
+pub(super) struct Speaker {
+    write: pipe::Sender,
 }
 
-impl Channel {
-    pub(super) fn new(socket: OwnedFd) -> io::Result<Channel> {
-        let rest = StdUnixStream::from(socket);
-        rest.set_nonblocking(true)?;
-        let stream = UnixStream::from_std(rest.try_clone()?)?;
-        Ok(Channel { stream, rest })
+impl Speaker {
+    pub(super) fn new(descriptor: OwnedFd) -> io::Result<Speaker> {
+        let write = pipe::Sender::from_owned_fd(descriptor)?;
+        Ok(Speaker { write })
     }
 
-    /// Sends what may be sent while listening, in one write where it fits into the socket.
-    pub(super) fn split(&mut self) -> (Listener<'_>, Speaker<'_>) {
-        let (read, write) = self.stream.split();
-        (
-            Listener {
-                read,
-                rest: &self.rest,
-            },
-            Speaker { write },
-        )
-    }
-}
-
-/// The writing half.
-#[derive(Debug)]
-pub(super) struct Speaker<'a> {
-    write: WriteHalf<'a>,
-}
-
-impl Speaker<'_> {
     /// Writes everything, unless the cell ends first: how it ended is told elsewhere.
     pub(super) async fn say(&mut self, bytes: &[u8], over: &CancellationToken) {
         tokio::select! {
@@ -134,16 +108,20 @@ impl Speaker<'_> {
     }
 }
 
-/// The reading half.
+/// The pipe that tells what the runner says.
 #[derive(Debug)]
-pub(super) struct Listener<'a> {
-    read: ReadHalf<'a>,
-    rest: &'a StdUnixStream,
+pub(super) struct Listener {
+    read: pipe::Receiver,
 }
 
-impl Listener<'_> {
-    /// Reads until the end of the channel or of the cell; `hear` gets every event.
-    pub(super) async fn listen(&mut self, over: &CancellationToken, mut hear: impl FnMut(RunnerEvent)) {
+impl Listener {
+    pub(super) fn new(descriptor: OwnedFd) -> io::Result<Listener> {
+        let read = pipe::Receiver::from_owned_fd(descriptor)?;
+        Ok(Listener { read })
+    }
+
+    /// Reads until the end of the pipe or of the cell; `hear` gets every event.
+    pub(super) async fn listen(mut self, over: &CancellationToken, mut hear: impl FnMut(RunnerEvent)) {
         let mut decoder = Decoder::new();
         let mut bytes = vec![0; READ_SIZE];
         loop {
@@ -154,11 +132,14 @@ impl Listener<'_> {
             };
             match read {
                 Ok(read) if read > 0 => decoder.push(&bytes[..read]).into_iter().for_each(&mut hear),
-                // The end, or a reset because the program closed the socket with our bytes unread.
                 Ok(_) | Err(_) => return,
             }
         }
-        while let Ok(Some(read)) = read_now(&mut self.rest, &mut bytes) {
+        let Ok(rest) = self.read.into_nonblocking_fd() else {
+            return;
+        };
+        let mut rest = File::from(rest);
+        while let Ok(Some(read)) = read_now(&mut rest, &mut bytes) {
             decoder.push(&bytes[..read]).into_iter().for_each(&mut hear);
         }
     }

@@ -5,7 +5,7 @@
 
 use super::Shared;
 use super::cell::{Control, Lifetime};
-use super::pipes::Channel;
+use super::pipes::{Listener, Speaker};
 use crate::keeper_link::OpenedCell;
 use crate::runner::decode::RunnerEvent;
 use crate::runner::{self, Compiled};
@@ -33,12 +33,13 @@ pub(super) async fn compile(shared: &Shared, cell: OpenedCell) -> Result<Compile
         .map_err(|_invalid| BackendError::Protocol("the runner's own ExecSpec"))?;
     opening.extend(runner::runner_frame(None));
     opening.extend(runner::compile_only_frame());
-    let mut channel = Channel::new(cell.job).map_err(io("open the channel of a warm-up cell"))?;
+    let not_open = io("open the channel of a warm-up cell");
+    let mut speaker = Speaker::new(cell.job).map_err(&not_open)?;
+    let listener = Listener::new(cell.runner).map_err(&not_open)?;
     Control::new(shared.keeper.clone(), cell.number).start(TIME, TIME, TIME);
 
     let mut compiled = None;
     let over = CancellationToken::new();
-    let (mut listener, mut speaker) = channel.split();
     let hear = |event| match event {
         RunnerEvent::Compiled(form) => compiled = Some(form),
         RunnerEvent::Started { .. }

@@ -1,5 +1,5 @@
-//! The sockets and pipes of a cell: the control socket, the socket between PID 1 and the stub, and the ends that
-//! the daemon gets.
+//! The sockets and pipes of a cell: the control socket, the socket between PID 1 and the stub, and the pipes whose
+//! other ends the daemon gets.
 
 use nix::cmsg_space;
 use nix::errno::Errno;
@@ -237,7 +237,7 @@ pub(super) fn announce(
     main: Pid,
 ) -> Step<()> {
     let mut stub_ends = report.descriptors.into_iter();
-    let mut all: Vec<OwnedFd> = stub_ends.by_ref().take(4).collect();
+    let mut all: Vec<OwnedFd> = stub_ends.by_ref().take(DAEMON_ENDS).collect();
     all.push(workspace);
     all.push(user_namespace);
     all.extend(stub_ends);
@@ -251,9 +251,12 @@ pub(super) fn announce(
     send(control, &ready.encode(), &numbers).map_err(at(Stage::Channels, 4))
 }
 
-/// All pipes and the job socket, made by the agent user, so that the program can reopen `/dev/stdout`.
+/// Pipes that end at the daemon: job, stdin, stdout, stderr, runner.
+const DAEMON_ENDS: usize = 5;
+
+/// All pipes, made by the agent user, so that the program can reopen `/dev/stdout`.
 pub(super) struct Channels {
-    daemon: [OwnedFd; 4],
+    daemon: [OwnedFd; DAEMON_ENDS],
     program: ProgramEnds,
 }
 
@@ -263,23 +266,19 @@ pub(super) struct ProgramEnds {
     pub(super) stdin: OwnedFd,
     pub(super) stdout: OwnedFd,
     pub(super) stderr: OwnedFd,
+    pub(super) runner: OwnedFd,
 }
 
 impl Channels {
     pub(super) fn open() -> Step<Channels> {
         let failed = at(Stage::Channels, 5);
         let pipe = || nix::unistd::pipe2(OFlag::O_CLOEXEC);
+        let (job, job_write) = pipe().map_err(&failed)?;
+        let (runner_read, runner) = pipe().map_err(&failed)?;
         let (stdin, stdin_write) = pipe().map_err(&failed)?;
         let (stdout_read, stdout) = pipe().map_err(&failed)?;
         let (stderr_read, stderr) = pipe().map_err(&failed)?;
-        let (daemon_job, job) = socketpair(
-            AddressFamily::Unix,
-            SockType::Stream,
-            None,
-            SockFlag::SOCK_CLOEXEC,
-        )
-        .map_err(&failed)?;
-        let daemon = [daemon_job, stdin_write, stdout_read, stderr_read];
+        let daemon = [job_write, stdin_write, stdout_read, stderr_read, runner_read];
         Ok(Channels {
             daemon,
             program: ProgramEnds {
@@ -287,6 +286,7 @@ impl Channels {
                 stdin,
                 stdout,
                 stderr,
+                runner,
             },
         })
     }

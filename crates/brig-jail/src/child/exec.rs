@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use super::channels::ProgramEnds;
 use crate::control::STUB_GAVE_UP;
-use crate::exec_spec::{EXEC_SPEC_MAX, ExecSpec, ExecStrings, RUNNER_FD, RunnerChannel};
+use crate::exec_spec::{EXEC_SPEC_MAX, ExecSpec, ExecStrings, RUNNER_ANSWER_FD, RUNNER_FD, RunnerChannel};
 use crate::sys::child as sys;
 
 /// What shells return for a program that is not there, and for one that cannot be executed.
@@ -72,18 +72,18 @@ fn become_program(ends: ProgramEnds, strings: &ExecStrings, channel: RunnerChann
     code
 }
 
-/// Stdio in 0 to 2, the runner's channel in 3 if it is kept, nothing else.
+/// Stdio in 0 to 2, the runner's pipes in 3 and 4 if they are kept, nothing else.
 fn arrange_descriptors(ends: &ProgramEnds, channel: RunnerChannel) -> nix::Result<()> {
-    // `ends` live above 3: 0 to 2 are /dev/null and 3 was the control socket of PID 1 and then a file of the
-    // stub. If 3 is one of the ends, dup2 onto it must come last, so the job socket is copied last and the
-    // others are already in place.
+    // `ends` live from 3 on: 0 to 2 are /dev/null. Whatever gets overwritten must have been copied before: stdio comes
+    // first, then 3, then 4. The end for answers is not 3: it is the second descriptor of its pipe.
     sys::duplicate_onto(ends.stdin.as_fd(), 0)?;
     sys::duplicate_onto(ends.stdout.as_fd(), 1)?;
     sys::duplicate_onto(ends.stderr.as_fd(), 2)?;
     let first_closed = match channel {
         RunnerChannel::Keep => {
             sys::duplicate_onto(ends.job.as_fd(), RUNNER_FD)?;
-            RUNNER_FD + 1
+            sys::duplicate_onto(ends.runner.as_fd(), RUNNER_ANSWER_FD)?;
+            RUNNER_ANSWER_FD + 1
         }
         RunnerChannel::Close => RUNNER_FD,
     };

@@ -314,7 +314,7 @@ struct Unprivileged {
     plan: JailPlan,
 }
 
-/// Pipes and the job socket exist.
+/// The pipes exist.
 struct Connected {
     plan: JailPlan,
     channels: channels::Channels,

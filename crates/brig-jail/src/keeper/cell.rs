@@ -53,7 +53,7 @@ pub(super) struct CellKind {
 /// What PID 1 handed over when the jail was complete.
 #[derive(Debug)]
 pub(super) struct Ready {
-    /// For the daemon: job, stdin, stdout, stderr.
+    /// For the daemon: job, stdin, stdout, stderr, runner.
     pub(super) daemon: Vec<OwnedFd>,
     pub(super) landlock_abi: u8,
     pub(super) landlock_full: bool,

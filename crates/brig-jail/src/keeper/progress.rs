@@ -14,8 +14,8 @@ use crate::sys::parent as sys;
 use nix::errno::Errno;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-/// Descriptors for the daemon in PID 1's Ready: job, stdin, stdout, stderr.
-const DAEMON_ENDS: usize = 4;
+/// Descriptors for the daemon in PID 1's Ready: job, stdin, stdout, stderr, runner.
+const DAEMON_ENDS: usize = 5;
 
 pub(super) fn set_up(item: u16, errno: Errno) -> SetupFailure {
     SetupFailure {

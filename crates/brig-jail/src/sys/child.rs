@@ -109,10 +109,10 @@ pub(crate) fn close_from(first: c_uint) -> nix::Result<()> {
     check(result.into()).map(drop)
 }
 
-/// Makes `target` (0, 1, 2 or the runner's number) a copy of `source`, open across exec.
+/// Makes `target` (0, 1, 2 or one of the runner's numbers) a copy of `source`, open across exec.
 pub(crate) fn duplicate_onto(source: BorrowedFd<'_>, target: RawFd) -> nix::Result<()> {
     // SAFETY: dup2 takes no pointer. It closes what `target` was: the callers use it for 0-2, which std never
-    // owns, and, in the last lines before exec, for the runner's number, after which no OwnedFd is dropped.
+    // owns, and, in the last lines before exec, for the runner's numbers, after which no OwnedFd is dropped.
     let result = unsafe { libc::dup2(source.as_raw_fd(), target) };
     check(result.into())?;
     if source.as_raw_fd() == target {

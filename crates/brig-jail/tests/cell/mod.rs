@@ -29,6 +29,9 @@ pub(crate) struct Cell {
     pub(crate) init: Init,
     pub(crate) ready: FromInit,
     pub(crate) job: File,
+    /// What a runner answers; kept open, as the daemon does.
+    #[expect(dead_code, reason = "held, not read")]
+    pub(crate) runner: File,
     pub(crate) stdin: File,
     pub(crate) stdout: File,
     pub(crate) stderr: File,
@@ -237,6 +240,7 @@ impl Init {
             stdin: next().into(),
             stdout: next().into(),
             stderr: next().into(),
+            runner: next().into(),
             workspace: next(),
             user_namespace: next(),
             listener: descriptors.next(),
