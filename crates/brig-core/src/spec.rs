@@ -13,6 +13,9 @@ mod check;
 pub const INLINE_MAX: usize = 4 * 1024 * 1024 - 64 * 1024;
 /// Most arguments, environment entries, inputs or output patterns.
 pub const LIST_MAX: usize = 1_024;
+
+/// So many violations of one draft are named.
+const NAMED_MAX: usize = 64;
 /// Longest queue time-out.
 pub const QUEUE_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3_600);
 /// Queue time-out where the caller names none.
@@ -418,6 +421,7 @@ impl JobDraft {
             }
         };
         if !bad.is_empty() {
+            bad.truncate(NAMED_MAX);
             return Err(bad);
         }
         Ok(JobSpec {

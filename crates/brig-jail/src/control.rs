@@ -93,15 +93,17 @@ impl ToInit {
         let mut reader = Reader::new(bytes, TO_INIT_BYTES)?;
         let tag = reader.byte()?;
         let (first, second) = (reader.u64()?, reader.u64()?);
-        match tag {
-            1 => Some(ToInit::Start {
+        let record = match tag {
+            1 => ToInit::Start {
                 wall_nanos: first,
                 lease_nanos: second,
-            }),
-            2 => Some(ToInit::Renew { lease_nanos: first }),
-            3 => Some(ToInit::Kill),
-            _ => None,
-        }
+            },
+            2 => ToInit::Renew { lease_nanos: first },
+            3 => ToInit::Kill,
+            _ => return None,
+        };
+        // Exactly one encoding: nothing hides in bytes that a record does not use.
+        (record.encode().as_slice() == bytes).then_some(record)
     }
 }
 
@@ -208,27 +210,28 @@ impl FromInit {
     /// Reads the fixed encoding; anything else is `None`.
     pub fn decode(bytes: &[u8]) -> Option<FromInit> {
         let mut reader = Reader::new(bytes, FROM_INIT_BYTES)?;
-        match reader.byte()? {
-            1 => Some(FromInit::Forked),
-            2 => Some(FromInit::Ready {
+        let record = match reader.byte()? {
+            1 => FromInit::Forked,
+            2 => FromInit::Ready {
                 landlock_abi: reader.byte()?,
                 landlock_full: reader.flag()?,
                 listener: reader.flag()?,
                 main_pid: reader.u32()?,
-            }),
+            },
             3 => {
                 let failure: [u8; SETUP_FAILURE_BYTES] = reader.array()?;
-                SetupFailure::decode(failure).map(FromInit::Failed)
+                SetupFailure::decode(failure).map(FromInit::Failed)?
             }
-            4 => Some(FromInit::Ended {
+            4 => FromInit::Ended {
                 wait_status: i32::from_le_bytes(reader.array()?),
                 cpu_nanos: reader.u64()?,
                 max_rss_bytes: reader.u64()?,
                 leftovers: reader.u32()?,
                 killed_by: KilledBy::from_wire(reader.byte()?)?,
-            }),
-            _ => None,
-        }
+            },
+            _ => return None,
+        };
+        (record.encode().as_slice() == bytes).then_some(record)
     }
 }
 

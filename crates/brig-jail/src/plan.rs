@@ -234,6 +234,13 @@ pub enum PlanError {
 const FILTER_INSTRUCTIONS_MAX: usize = 4096;
 
 impl JailPlan {
+    /// Reads the JSON of a plan, and refuses what [`JailPlan::validate`] refuses.
+    pub fn decode(json: &[u8]) -> Result<JailPlan, PlanError> {
+        let plan: JailPlan = serde_json::from_slice(json).map_err(|_nonsense| PlanError::Malformed)?;
+        plan.validate()?;
+        Ok(plan)
+    }
+
     /// Whether a layer is in force (always, but in control arms).
     pub fn has(&self, layer: DisabledLayer) -> bool {
         !self.disabled.contains(&layer)

@@ -127,15 +127,23 @@ struct Rules {
 }
 
 fn rules(architecture: Architecture) -> Result<Rules, PolicyError> {
-    let (own, name) = match architecture {
-        Architecture::X86_64 => (X86_64, "x86_64"),
-        Architecture::Aarch64 => (AARCH64, "aarch64"),
+    let own = match architecture {
+        Architecture::X86_64 => X86_64,
+        Architecture::Aarch64 => AARCH64,
+    };
+    read_rules(architecture, &[COMMON, own])
+}
+
+fn read_rules(architecture: Architecture, texts: &[&str]) -> Result<Rules, PolicyError> {
+    let name = match architecture {
+        Architecture::X86_64 => "x86_64",
+        Architecture::Aarch64 => "aarch64",
     };
     let mut all = Rules {
         allow: Vec::new(),
         probed: Vec::new(),
     };
-    for text in [COMMON, own] {
+    for text in texts {
         let file: PolicyFile = serde_json::from_str(text).map_err(PolicyError::Parse)?;
         all.allow.extend(file.allow);
         let here = |rule: &ProbedRule| rule.only.as_deref().is_none_or(|only| only == name);
@@ -151,7 +159,25 @@ pub fn compile(listener: Listener) -> Result<CompiledPolicy, PolicyError> {
 
 /// Compiles the policy for one architecture.
 pub fn compile_for(architecture: Architecture, listener: Listener) -> Result<CompiledPolicy, PolicyError> {
-    let Rules { allow, probed } = rules(architecture)?;
+    compile_rules(architecture, rules(architecture)?, listener)
+}
+
+/// Compiles a policy that is not Brig's own: for tests, which try what no file of ours says.
+#[doc(hidden)]
+pub fn compile_texts(
+    architecture: Architecture,
+    texts: &[&str],
+    listener: Listener,
+) -> Result<CompiledPolicy, PolicyError> {
+    compile_rules(architecture, read_rules(architecture, texts)?, listener)
+}
+
+fn compile_rules(
+    architecture: Architecture,
+    rules: Rules,
+    listener: Listener,
+) -> Result<CompiledPolicy, PolicyError> {
+    let Rules { allow, probed } = rules;
     let allowed_calls = u16::try_from(allow.len()).unwrap_or(u16::MAX);
     let stack = FilterStack {
         foreign_abi: foreign_abi(architecture),
@@ -331,7 +357,8 @@ fn digest(stack: &FilterStack) -> [u8; 16] {
     short
 }
 
-pub(crate) fn call_number(architecture: Architecture, name: &str) -> Option<u32> {
+/// The number of a call on an architecture. `None`: it has no such call, or Brig does not know it.
+pub fn call_number(architecture: Architecture, name: &str) -> Option<u32> {
     let (_, x86_64, aarch64) = calls::CALLS.iter().find(|(known, _, _)| *known == name)?;
     match architecture {
         Architecture::X86_64 => *x86_64,

@@ -95,7 +95,10 @@ where
     check.finish(converted)
 }
 
-/// Collects everything that is wrong with a message, so that a caller learns of all of it at once.
+/// So many violations are named. A message of 4 MiB can have two million parts, and something can be wrong with each.
+const NAMED_MAX: usize = 64;
+
+/// Collects what is wrong with a message, so that a caller learns of all of it at once.
 #[derive(Default)]
 pub(crate) struct Checker {
     bad: Vec<FieldViolation>,
@@ -107,7 +110,8 @@ impl Checker {
         match result.at(field) {
             Ok(value) => Some(value),
             Err(InvalidFields(bad)) => {
-                self.bad.extend(bad);
+                let room = NAMED_MAX.saturating_sub(self.bad.len());
+                self.bad.extend(bad.into_iter().take(room));
                 None
             }
         }
@@ -126,6 +130,13 @@ impl Checker {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_with_a_million_mistakes_is_refused_with_a_few_of_them() {
+        let mistakes = vec![crate::pb::EnvEntry::default(); 1_000_000];
+        let refused = each::<_, brig_core::spec::EnvEntry>(mistakes).unwrap_err();
+        assert_eq!(refused.0.len(), NAMED_MAX);
+    }
 
     #[test]
     fn paths_grow_from_the_inside_out() {

@@ -1,4 +1,5 @@
 //! What can be wrong with a draft, one function per part of it. Each adds what it finds, by its wire name.
+//! A list that is too long is not looked at beyond its limit: a message of 4 MiB can have two million entries.
 
 use super::{EnvEntry, EnvValue, JobDraft, LIST_MAX, Program, QUEUE_TIMEOUT_MAX, WorkspacePath};
 use crate::limits::FieldViolation;
@@ -34,7 +35,7 @@ pub(super) fn env(env: &[EnvEntry], bad: &mut Vec<FieldViolation>) {
         ));
     }
     let mut seen = std::collections::BTreeSet::new();
-    for (index, entry) in env.iter().enumerate() {
+    for (index, entry) in env.iter().enumerate().take(LIST_MAX) {
         let legal_first = entry
             .name
             .bytes()
@@ -75,7 +76,7 @@ pub(super) fn lists(draft: &JobDraft, bad: &mut Vec<FieldViolation>) {
     if draft.labels.len() > 64 {
         bad.push(FieldViolation::new("labels", "must have at most 64 entries"));
     }
-    for (key, value) in &draft.labels {
+    for (key, value) in draft.labels.iter().take(64) {
         let legal_key = !key.is_empty() && key.len() <= 63 && !key.chars().any(char::is_control);
         if !legal_key || value.len() > 255 || value.chars().any(char::is_control) {
             let text = "keys have 1 to 63 bytes, values at most 255, neither a control character";
@@ -91,7 +92,7 @@ fn input_paths(draft: &JobDraft, bad: &mut Vec<FieldViolation>) {
         Program::Command { .. } => None,
     };
     let mut taken: std::collections::BTreeSet<&str> = main.into_iter().collect();
-    for (index, input) in draft.inputs.iter().enumerate() {
+    for (index, input) in draft.inputs.iter().enumerate().take(LIST_MAX) {
         if !taken.insert(input.path.as_str()) {
             bad.push(FieldViolation::new(
                 format!("inputs[{index}].path"),
@@ -99,7 +100,7 @@ fn input_paths(draft: &JobDraft, bad: &mut Vec<FieldViolation>) {
             ));
         }
     }
-    for (index, input) in draft.inputs.iter().enumerate() {
+    for (index, input) in draft.inputs.iter().enumerate().take(LIST_MAX) {
         let path = input.path.as_str();
         let mut parents = path.match_indices('/').map(|(at, _)| &path[..at]);
         if parents.any(|parent| taken.contains(parent)) {

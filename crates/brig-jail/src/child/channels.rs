@@ -134,9 +134,7 @@ pub(super) fn receive_plan(socket: &OwnedFd) -> Step<Option<PlanSource>> {
         (Some((&PLAN_IN_MEMFD, [])), Some(memfd)) => read_memfd(memfd).map_err(&failed)?,
         (Some(_), _) => return Err(plan_failure(PlanError::Malformed)),
     };
-    let plan: JailPlan =
-        serde_json::from_slice(&json).map_err(|_nonsense| plan_failure(PlanError::Malformed))?;
-    plan.validate().map_err(plan_failure)?;
+    let plan = JailPlan::decode(&json).map_err(plan_failure)?;
     Ok(Some(PlanSource {
         plan,
         head: buffer,
