@@ -14,7 +14,7 @@ use brig_api::client::Address;
 use brig_core::spec::{IsolationLevel, JobDraft};
 use brig_daemon::{Config, Embedded};
 use brig_jail::client::KeeperLink;
-use brig_jail::embedded::{spawn_keeper, take_inherited_socket};
+use brig_jail::embedded::{close_inherited_descriptors, spawn_keeper, take_inherited_socket};
 use brig_jail::keeper::{self, KeeperConfig};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -200,6 +200,7 @@ pub(crate) fn become_keeper_if_told() -> Option<ExitCode> {
 }
 
 fn keep(settings: OsString) -> anyhow::Result<()> {
+    close_inherited_descriptors().context("cannot close what was inherited")?;
     let settings = settings
         .into_string()
         .map_err(|_bytes| anyhow::anyhow!("the keeper's settings are not text"))?;

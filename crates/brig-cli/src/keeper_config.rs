@@ -109,11 +109,23 @@ fn cell_limits(limits: &Limits) -> CellLimits {
 fn control_arms(keeper: &mut KeeperConfig) {
     let words = std::env::var("BRIG_CONTROL_ARM").unwrap_or_default();
     for word in words.split(',').filter(|word| !word.is_empty()) {
+        if let Some(name) = word.strip_prefix("without-capability:") {
+            keeper.without_capabilities.extend(capability(name));
+            continue;
+        }
         match disabled(word) {
             Some(layer) => keeper.disabled.push(layer),
             None => crate::terminal::say(format!("BRIG_CONTROL_ARM: there is no layer {word}")),
         }
     }
+}
+
+/// One of those that a keeper needs, by its name.
+#[cfg(feature = "control-arms")]
+fn capability(name: &str) -> Option<u8> {
+    use brig_jail::keeper::power::{KEPT, KEPT_FOR_GROUPS, OPENING};
+    let mut needed = KEPT.iter().chain(OPENING).chain([&KEPT_FOR_GROUPS]);
+    needed.find(|one| one.name == name).map(|one| one.number)
 }
 
 #[cfg(feature = "control-arms")]

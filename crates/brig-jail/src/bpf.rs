@@ -36,6 +36,8 @@ pub const RETURN_KILL_PROCESS: u32 = 0x8000_0000;
 pub const RETURN_USER_NOTIFICATION: u32 = 0x7fc0_0000;
 /// Fails with the errno in the low bits.
 pub const RETURN_ERRNO: u32 = 0x0005_0000;
+/// Asks a tracer; where there is none the call fails with ENOSYS. Ranks below the listener.
+pub const RETURN_TRACE: u32 = 0x7ff0_0000;
 
 /// First x32 number; the ones up to [`X32_END`] are x32 calls, -1 and other wild numbers are not.
 const X32_START: u32 = 0x4000_0000;
@@ -91,6 +93,22 @@ pub fn only(architecture: Architecture, numbers: &[u32], errno: u16) -> Vec<Filt
         program.push(plain(RETURN, RETURN_ALLOW));
     }
     program.push(plain(RETURN, RETURN_ERRNO | u32::from(errno)));
+    program
+}
+
+/// Refuses exactly these calls, whatever their arguments, with [`RETURN_TRACE`].
+pub fn deny(architecture: Architecture, numbers: &[u32]) -> Vec<FilterInstruction> {
+    let mut program = vec![
+        plain(LOAD, ARCHITECTURE),
+        jump(JUMP_IF_EQUAL, architecture.audit_number(), 1, 0),
+        plain(RETURN, RETURN_ALLOW),
+        plain(LOAD, NUMBER),
+    ];
+    for number in numbers {
+        program.push(jump(JUMP_IF_EQUAL, *number, 0, 1));
+        program.push(plain(RETURN, RETURN_TRACE));
+    }
+    program.push(plain(RETURN, RETURN_ALLOW));
     program
 }
 

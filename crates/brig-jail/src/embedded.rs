@@ -48,6 +48,12 @@ pub(crate) fn spawn_with_socket<A: AsRef<OsStr>>(
         .spawn()
 }
 
+/// Closes what a careless parent left open in this process, beside the standard descriptors: neither the keeper nor what it
+/// starts shall hold a file that it did not open. Only for the first lines of a program, which owns none yet.
+pub fn close_inherited_descriptors() -> io::Result<()> {
+    Ok(sys::close_from(3)?)
+}
+
 /// The socket that the process which started this one left on standard input; standard input is `/dev/null` afterwards.
 pub fn take_inherited_socket() -> io::Result<OwnedFd> {
     let socket = io::stdin().as_fd().try_clone_to_owned()?;

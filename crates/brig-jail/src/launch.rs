@@ -209,11 +209,9 @@ pub(crate) fn leave_keeper<const N: usize>(kept: [BorrowedFd<'_>; N], last: Last
 /// Becomes id 0 of the outer namespace, without other groups: there a process of ours may write any map of a nested
 /// namespace and enter it, and outside it is nobody.
 pub(crate) fn join_outer(outer: BorrowedFd<'_>, kind: UidKind) -> nix::Result<()> {
-    if kind == UidKind::RootRange {
-        setgroups(&[])?;
-    }
     setns(outer, CloneFlags::CLONE_NEWUSER)?;
-    if kind == UidKind::Subordinate {
+    // Only now: in there the keeper is root, as the maker of the namespace, and outside it has given that right up.
+    if kind != UidKind::Own {
         setgroups(&[])?;
     }
     let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));

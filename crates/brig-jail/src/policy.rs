@@ -383,5 +383,12 @@ pub fn is_known_call(number: u32) -> bool {
     call_name(number).is_some()
 }
 
+/// The names on the allow-list, for tests of what must not touch them.
+#[cfg(test)]
+pub(crate) fn allowed_names(architecture: Architecture) -> Vec<String> {
+    let all = rules(architecture).unwrap();
+    all.allow.into_iter().map(|rule| rule.call).collect()
+}
+
 #[cfg(test)]
 mod tests;

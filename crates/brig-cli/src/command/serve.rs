@@ -10,11 +10,14 @@ use brig_daemon::config::ListenAddress;
 use brig_daemon::{Config, ConfigError, ExitCode as DaemonExit, Listeners, ServeError, Shutdown, telemetry};
 use brig_jail::client::KeeperLink;
 use brig_jail::confine::{DaemonConfinement, confine_daemon};
+use brig_jail::embedded::close_inherited_descriptors;
 use brig_jail::keeper::{self, ExitReason, KeeperError};
+use brig_jail::protocol::LayerState;
 use brig_jail::remedy::HostSigns;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -96,6 +99,9 @@ const KILLED: i32 = 128;
 
 /// The keeper's process.
 pub(crate) fn run(args: &Args) -> ExitCode {
+    if let Err(error) = close_inherited_descriptors() {
+        return refuse(&chain(&error), DaemonExit::Internal);
+    }
     let config = match args.config() {
         Ok(config) => config,
         Err(error) => return refuse(&chain(&error), DaemonExit::BadConfig),
@@ -108,7 +114,10 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     let keeper_config = keeper_config::of(&config, Prewarm::defaults(&config));
     let words = std::env::args_os().skip(2);
     let daemon_args: Vec<OsString> = std::iter::once("__daemon".into()).chain(words).collect();
-    match keeper::serve(&keeper_config, Path::new("/proc/self/exe"), &daemon_args) {
+    let sockets = socket_names(&config);
+    let ended = keeper::serve(&keeper_config, Path::new("/proc/self/exe"), &daemon_args);
+    sockets.iter().for_each(|name| remove_socket(name));
+    match ended {
         Ok(ExitReason::Drained) => ExitCode::SUCCESS,
         Ok(ExitReason::DaemonGone(None | Some(KILLED..))) => refuse(
             "the daemon was killed; every cell was ended",
@@ -129,6 +138,7 @@ fn keeper_exit(error: &KeeperError) -> DaemonExit {
         | KeeperError::SealInit(_)
         | KeeperError::Policy(_)
         | KeeperError::StartDaemon(_)
+        | KeeperError::GiveUp { .. }
         | KeeperError::Loop { .. } => DaemonExit::Internal,
     }
 }
@@ -152,7 +162,10 @@ fn daemon(args: &Args) -> Result<DaemonExit, (String, DaemonExit)> {
     let signs = HostSigns::gather();
     let listeners = Listeners::bind(&config).map_err(|error| (chain(&error), DaemonExit::from(&error)))?;
     let ready = ready_line(&config, &listeners);
-    confine_daemon(&confinement(&config)).map_err(|error| internal(&error))?;
+    let confined = confine_daemon(&confinement(&config)).map_err(|error| internal(&error))?;
+    if confined.landlock == LayerState::Missing {
+        tracing::warn!("this kernel has no Landlock: the daemon can reach every file of its user");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -178,19 +191,29 @@ fn daemon(args: &Args) -> Result<DaemonExit, (String, DaemonExit)> {
     })
 }
 
-/// The data, and the directories of the sockets, whose names go away with the daemon.
+/// The data, and nothing else: the directory of a socket may be one that all services of the host share.
 fn confinement(config: &Config) -> DaemonConfinement {
-    let sockets = config.listen.iter().filter_map(|address| match address {
-        ListenAddress::Unix(path) => path.parent().filter(|parent| !parent.as_os_str().is_empty()),
+    DaemonConfinement {
+        writable: vec![config.data.clone()],
+        readable: Vec::new(),
+    }
+}
+
+/// The names of the sockets, to be removed after the daemon: it may not do so itself.
+fn socket_names(config: &Config) -> Vec<PathBuf> {
+    let names = config.listen.iter().filter_map(|address| match address {
+        // The keeper leaves the working directory.
+        ListenAddress::Unix(path) => std::path::absolute(path).ok(),
         ListenAddress::Tcp(_) => None,
     });
-    let writable = std::iter::once(config.data.as_path())
-        .chain(sockets)
-        .map(Path::to_owned)
-        .collect();
-    DaemonConfinement {
-        writable,
-        readable: Vec::new(),
+    names.collect()
+}
+
+/// Removes the name of a socket on which nobody listens. One that stays is replaced by the next daemon.
+fn remove_socket(name: &Path) {
+    let refused = |error: &std::io::Error| error.kind() == std::io::ErrorKind::ConnectionRefused;
+    if UnixStream::connect(name).as_ref().is_err_and(refused) {
+        std::fs::remove_file(name).ok();
     }
 }
 

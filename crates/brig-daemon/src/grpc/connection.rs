@@ -29,13 +29,15 @@ pub struct Listeners {
     pub(crate) metrics: Option<std::net::TcpListener>,
 }
 
-/// The name of a unix socket, removed with it.
+/// The name of a unix socket, removed with it. A confined daemon may not: whoever started it does it afterwards.
 #[derive(Debug)]
 struct SocketFile(PathBuf);
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_file(&self.0) {
+        if let Err(error) = std::fs::remove_file(&self.0)
+            && error.kind() != io::ErrorKind::PermissionDenied
+        {
             warn!(path = %self.0.display(), %error, "the socket's name is still there");
         }
     }

@@ -26,6 +26,7 @@ use nix::errno::Errno;
 use nix::unistd::{Pid, geteuid};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The error of a group that is this user's, but without all controllers that cells need.
@@ -151,6 +152,18 @@ impl CgroupHost {
 
     pub(crate) fn controllers(&self) -> Controllers {
         self.controllers
+    }
+
+    /// Whether the keeper's groups lie in a directory that their owner's mode does not let this user write: the top of a
+    /// tree, or somebody else's group.
+    pub(crate) fn needs_override(&self) -> bool {
+        let writable = |parent: &Path| {
+            parent
+                .metadata()
+                .is_ok_and(|found| found.uid() == geteuid().as_raw() && found.mode() & 0o200 != 0)
+        };
+        let parents = self.trees.iter().filter_map(|tree| tree.base.parent());
+        !parents.into_iter().all(writable)
     }
 
     /// Cells of this host get no limits: only for a control arm.

@@ -105,6 +105,9 @@ pub struct KeeperConfig {
     pub synthetic_proc: SyntheticProc,
     /// Layers that a control arm turns off; init refuses every one without the build feature `control-arms`.
     pub disabled: Vec<DisabledLayer>,
+    /// Capabilities that a control arm takes away from the keeper, by number; ignored without the build feature.
+    #[serde(default)]
+    pub without_capabilities: Vec<u8>,
 }
 
 impl KeeperConfig {
@@ -129,6 +132,7 @@ impl KeeperConfig {
             },
             synthetic_proc: SyntheticProc::Forbidden,
             disabled: Vec::new(),
+            without_capabilities: Vec::new(),
         }
     }
 

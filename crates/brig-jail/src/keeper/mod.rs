@@ -19,6 +19,7 @@ mod facts;
 mod files;
 mod host;
 mod outbox;
+pub mod power;
 mod progress;
 mod refusals;
 mod requests;
@@ -71,6 +72,15 @@ pub enum KeeperError {
     /// The daemon could not be started.
     #[error("failed to start the daemon")]
     StartDaemon(#[source] io::Error),
+    /// The keeper could not give up its power. It must not go on.
+    #[error("the keeper failed to {act}")]
+    GiveUp {
+        /// What was done.
+        act: &'static str,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
     /// The event loop's own descriptors failed.
     #[error("failed to {act}")]
     Loop {

@@ -2,7 +2,7 @@
 
 use super::event_loop::{Keeper, block_signals};
 use super::host::Host;
-use super::{ExitReason, KeeperConfig, KeeperError};
+use super::{ExitReason, KeeperConfig, KeeperError, power};
 use crate::client::keeper_socketpair;
 use crate::embedded::spawn_with_socket;
 use crate::sys::parent as sys;
@@ -17,8 +17,10 @@ use std::path::Path;
 /// The process must be single-threaded, and stays so.
 pub fn run(config: &KeeperConfig, socket: OwnedFd, daemon: Option<Pid>) -> Result<ExitReason, KeeperError> {
     block_signals()?;
+    power::narrow(config)?;
     let host = open_host(config)?;
     weigh_more();
+    power::give_up(config, &host)?;
     Keeper::new(config, host, socket, daemon)?.work()
 }
 
@@ -26,14 +28,17 @@ pub fn run(config: &KeeperConfig, socket: OwnedFd, daemon: Option<Pid>) -> Resul
 /// [`crate::client::KeeperLink::inherited`].
 pub fn serve(config: &KeeperConfig, program: &Path, args: &[OsString]) -> Result<ExitReason, KeeperError> {
     block_signals()?;
+    power::narrow(config)?;
     // Before the daemon: a host that cannot do it at all should say so before anything listens.
     let host = open_host(config)?;
     let (keeper_end, daemon_end) = keeper_socketpair().map_err(KeeperError::StartDaemon)?;
     let child = spawn_with_socket(program, args, daemon_end).map_err(KeeperError::StartDaemon)?;
     // A pid that does not fit would be the kernel's error; Linux ends at 2^22.
     let daemon = i32::try_from(child.id()).map(Pid::from_raw).ok();
-    // After the daemon, which is no more important than others.
+    // After the daemon, which is no more important than others, and which starts with the rights that it needs to
+    // bind its addresses.
     weigh_more();
+    power::give_up(config, &host)?;
     Keeper::new(config, host, keeper_end, daemon)?.work()
 }
 

@@ -383,18 +383,58 @@ fn raise_ambient(capability: u32) -> nix::Result<()> {
 /// Gives up every capability of this thread, for ever: all sets, the ambient and the bounding set.
 pub(crate) fn drop_all_capabilities() -> nix::Result<()> {
     clear_ambient()?;
-    for capability in 0..64 {
+    match limit_bounding(0) {
+        // EPERM: an unprivileged process has no right to shrink its bounding set, and with `no_new_privs` no use of
+        // a larger one.
+        Ok(()) | Err(Errno::EPERM) => {}
+        Err(errno) => return Err(errno),
+    }
+    set_capabilities(0)
+}
+
+/// Takes everything but `kept` (a bit per capability) out of the bounding set.
+pub(crate) fn limit_bounding(kept: u64) -> nix::Result<()> {
+    for capability in (0..64).filter(|capability| kept & (1 << capability) == 0) {
         match drop_bounding(capability) {
-            // EINVAL: beyond the last capability of this kernel. EPERM: an unprivileged process has no right to
-            // shrink its bounding set, and with `no_new_privs` no use of a larger one.
-            Ok(()) | Err(Errno::EINVAL | Errno::EPERM) => {}
+            // EINVAL: beyond the last capability of this kernel.
+            Ok(()) | Err(Errno::EINVAL) => {}
             Err(errno) => return Err(errno),
         }
     }
-    write_capabilities(&[CapabilityWords::default(); 2])
+    Ok(())
 }
 
-fn clear_ambient() -> nix::Result<()> {
+/// The permitted set, a bit per capability.
+pub(crate) fn permitted_capabilities() -> nix::Result<u64> {
+    let [low, high] = read_capabilities()?;
+    Ok(u64::from(high.permitted) << 32 | u64::from(low.permitted))
+}
+
+/// Makes these capabilities, as far as they are permitted, the effective set. The other sets stay.
+pub(crate) fn set_effective(wanted: u64) -> nix::Result<()> {
+    let mut words = read_capabilities()?;
+    for (word, wanted) in words.iter_mut().zip(halves(wanted)) {
+        word.effective = word.permitted & wanted;
+    }
+    write_capabilities(&words)
+}
+
+/// Makes these capabilities the effective and the permitted set, and empties the inheritable one.
+pub(crate) fn set_capabilities(wanted: u64) -> nix::Result<()> {
+    write_capabilities(&halves(wanted).map(|half| CapabilityWords {
+        effective: half,
+        permitted: half,
+        inheritable: 0,
+    }))
+}
+
+fn halves(mask: u64) -> [u32; 2] {
+    let half = |shift: u32| u32::try_from(mask >> shift & u64::from(u32::MAX)).unwrap_or(0);
+    [half(0), half(32)]
+}
+
+/// Empties the ambient set.
+pub(crate) fn clear_ambient() -> nix::Result<()> {
     let clear = libc::c_ulong::try_from(libc::PR_CAP_AMBIENT_CLEAR_ALL).unwrap_or_default();
     // SAFETY: this prctl takes numbers only.
     let result = unsafe { libc::prctl(libc::PR_CAP_AMBIENT, clear, 0_u64, 0_u64, 0_u64) };

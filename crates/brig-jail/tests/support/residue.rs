@@ -94,8 +94,12 @@ pub fn until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// Whether a process has installed its filter and sleeps: PID 1 of a complete cell.
+/// Whether a process has installed a filter of its own, beside the one that it has from the keeper, and sleeps: PID 1 of
+/// a complete cell.
 pub fn is_settled(pid: u32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    status.contains("Seccomp:\t2") && status.contains("State:\tS")
+    let filters = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Seccomp_filters:")?.trim().parse().ok());
+    filters.unwrap_or(0) > 1 && status.contains("State:\tS")
 }
