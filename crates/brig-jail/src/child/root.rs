@@ -205,6 +205,9 @@ fn make_directories(path: &Path) -> nix::Result<()> {
     }
 }
 
+/// Terminals are counted over the whole host, and a kernel gives all cells together 3,072 by default.
+const TERMINALS: &str = "newinstance,ptmxmode=0666,mode=0620,max=64";
+
 /// The links of `/dev`, and terminals of the cell's own. Device nodes come with the image.
 fn make_devices() -> nix::Result<()> {
     make_directories(Path::new("/dev/pts"))?;
@@ -214,7 +217,7 @@ fn make_devices() -> nix::Result<()> {
         "/dev/pts",
         Some("devpts"),
         MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC,
-        Some("newinstance,ptmxmode=0666,mode=0620"),
+        Some(TERMINALS),
     )?;
     let links = [
         ("/dev/ptmx", "pts/ptmx"),
