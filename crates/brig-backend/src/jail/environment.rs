@@ -36,6 +36,9 @@ use tracing::{debug, warn};
 /// How long after its limits a cell may take to end before we stop believing the keeper.
 const END_SLACK: Duration = Duration::from_secs(30);
 
+/// How long the end of the keeper may be noticed after the end of its helper.
+const LOST_NOTICE: Duration = Duration::from_secs(1);
+
 /// The documented environment of every program; a job's own entries come on top.
 pub(super) const BASE_ENV: [(&str, &str); 5] = [
     ("HOME", "/workspace"),
@@ -200,6 +203,15 @@ impl JailEnvironment {
         }
     }
 
+    /// A helper dies with its keeper, and which of the two is noticed first is chance: only one of them is the cause.
+    async fn files_error(&self, error: FilesError) -> BackendError {
+        let helper_is_gone = matches!(error, FilesError::Helper(_));
+        if helper_is_gone && timeout(LOST_NOTICE, self.shared.keeper.lost()).await.is_ok() {
+            return BackendError::Lost(LOST);
+        }
+        files_error(error)
+    }
+
     /// Waits for the end of the cell, and tells everyone who reads from it.
     async fn end(
         &self,
@@ -252,7 +264,10 @@ impl Environment for JailEnvironment {
             return Ok(());
         }
         let socket = self.files().await?;
-        files::place(socket, uploads).await.map_err(files_error)
+        match files::place(socket, uploads).await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.files_error(error).await),
+        }
     }
 
     async fn exec(&mut self, execution: Execution, sink: Arc<dyn OutputSink>) -> Result<Exit, BackendError> {
@@ -318,9 +333,10 @@ impl Environment for JailEnvironment {
             return Ok(Collected::default());
         }
         let socket = self.files().await?;
-        files::collect(socket, wanted, limits, sink)
-            .await
-            .map_err(files_error)
+        match files::collect(socket, wanted, limits, sink).await {
+            Ok(collected) => Ok(collected),
+            Err(error) => Err(self.files_error(error).await),
+        }
     }
 
     async fn destroy(self: Box<Self>) -> Result<(), BackendError> {
