@@ -34,15 +34,7 @@ pub struct Run<'a> {
     what: Vec<String>,
     stdin: Vec<u8>,
     env: Vec<(String, String)>,
-    without: Vec<String>,
-    build: Build,
-}
-
-/// Which build of `brig` runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Build {
-    Shipped,
-    ControlArms,
+    without: Vec<&'static str>,
 }
 
 /// A run that was started.
@@ -114,9 +106,7 @@ impl Bench {
         self.run(Vec::new(), what)
     }
 
-    /// Anything that `brig run` takes.
-    #[must_use]
-    pub fn run(&self, options: Vec<String>, what: Vec<String>) -> Run<'_> {
+    fn run(&self, options: Vec<String>, what: Vec<String>) -> Run<'_> {
         Run {
             bench: self,
             options,
@@ -124,7 +114,6 @@ impl Bench {
             stdin: Vec::new(),
             env: Vec::new(),
             without: Vec::new(),
-            build: Build::Shipped,
         }
     }
 
@@ -230,17 +219,7 @@ impl<'a> Run<'a> {
     /// Turns layers off; only a program built with control arms obeys.
     #[must_use]
     pub fn without(mut self, layers: &[&'static str]) -> Self {
-        self.without.extend(layers.iter().map(|&layer| layer.to_owned()));
-        self.build = Build::ControlArms;
-        self
-    }
-
-    /// Takes a rule off the list of system calls (none: the whole list, in the same build).
-    #[must_use]
-    pub fn without_rule(mut self, rule: Option<&str>) -> Self {
-        self.without
-            .extend(rule.map(|name| format!("without-rule:{name}")));
-        self.build = Build::ControlArms;
+        self.without.extend(layers);
         self
     }
 
@@ -251,12 +230,10 @@ impl<'a> Run<'a> {
     pub fn start(self) -> Result<Started<'a>> {
         let bench = self.bench;
         let temporary = bench.stage.directory(bench.mode)?;
-        let brig = match (&bench.stage.arms, self.build) {
-            (_, Build::Shipped) => &bench.stage.brig,
-            (Some(arms), Build::ControlArms) => arms,
-            (None, Build::ControlArms) => {
-                return Err(crate::skip::Skip::because("not built with control arms").into());
-            }
+        let brig = match (&bench.stage.arms, self.without.is_empty()) {
+            (_, true) => &bench.stage.brig,
+            (Some(arms), false) => arms,
+            (None, false) => return Err(crate::skip::Skip::because("not built with control arms").into()),
         };
         let mut command = bench.mode.command(brig);
         command.current_dir(temporary.path()).arg("run").arg("--json");

@@ -1,2 +1,0 @@
-// needs: epoll_pwait
-setTimeout(() => console.log('later'), 5);

@@ -1,3 +1,0 @@
-# needs: getrandom
-import os
-print(len(os.getrandom(16)))

@@ -1,2 +1,0 @@
-# needs: signalfd4
-script -q -c 'echo in a terminal' log

@@ -1,4 +1,0 @@
-# needs: prctl/PR_SET_NAME
-$0 = "renamed";
-open(my $name, "<", "/proc/self/comm");
-print <$name>;
