@@ -92,6 +92,9 @@ def check(data, accepted):
             wrong(f"{job}: still {state}")
         if attempts > most:
             wrong(f"{job}: {attempts} attempts of {most}")
+        if kind in ("internal_error", "setup_error"):
+            result = store.execute("SELECT result FROM jobs WHERE id = ?", (id_,)).fetchone()
+            wrong(f"{job}: {kind}: {result[0][:300]}")
         events = store.execute(
             "SELECT seq, attempt, kind, gap_to, body FROM events WHERE job = ? ORDER BY seq", (id_,)
         ).fetchall()

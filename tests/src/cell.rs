@@ -34,7 +34,15 @@ pub struct Run<'a> {
     what: Vec<String>,
     stdin: Vec<u8>,
     env: Vec<(String, String)>,
-    without: Vec<&'static str>,
+    without: Vec<String>,
+    build: Build,
+}
+
+/// Which build of `brig` runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Build {
+    Shipped,
+    ControlArms,
 }
 
 /// A run that was started.
@@ -106,7 +114,9 @@ impl Bench {
         self.run(Vec::new(), what)
     }
 
-    fn run(&self, options: Vec<String>, what: Vec<String>) -> Run<'_> {
+    /// Anything that `brig run` takes.
+    #[must_use]
+    pub fn run(&self, options: Vec<String>, what: Vec<String>) -> Run<'_> {
         Run {
             bench: self,
             options,
@@ -114,6 +124,7 @@ impl Bench {
             stdin: Vec::new(),
             env: Vec::new(),
             without: Vec::new(),
+            build: Build::Shipped,
         }
     }
 
@@ -219,7 +230,17 @@ impl<'a> Run<'a> {
     /// Turns layers off; only a program built with control arms obeys.
     #[must_use]
     pub fn without(mut self, layers: &[&'static str]) -> Self {
-        self.without.extend(layers);
+        self.without.extend(layers.iter().map(|&layer| layer.to_owned()));
+        self.build = Build::ControlArms;
+        self
+    }
+
+    /// Takes a rule off the list of system calls (none: the whole list, in the same build).
+    #[must_use]
+    pub fn without_rule(mut self, rule: Option<&str>) -> Self {
+        self.without
+            .extend(rule.map(|name| format!("without-rule:{name}")));
+        self.build = Build::ControlArms;
         self
     }
 
@@ -230,10 +251,12 @@ impl<'a> Run<'a> {
     pub fn start(self) -> Result<Started<'a>> {
         let bench = self.bench;
         let temporary = bench.stage.directory(bench.mode)?;
-        let brig = match (&bench.stage.arms, self.without.is_empty()) {
-            (_, true) => &bench.stage.brig,
-            (Some(arms), false) => arms,
-            (None, false) => return Err(crate::skip::Skip::because("not built with control arms").into()),
+        let brig = match (&bench.stage.arms, self.build) {
+            (_, Build::Shipped) => &bench.stage.brig,
+            (Some(arms), Build::ControlArms) => arms,
+            (None, Build::ControlArms) => {
+                return Err(crate::skip::Skip::because("not built with control arms").into());
+            }
         };
         let mut command = bench.mode.command(brig);
         command.current_dir(temporary.path()).arg("run").arg("--json");

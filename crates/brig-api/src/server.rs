@@ -1,12 +1,16 @@
 //! What every server of this contract needs beside the generated code.
 
+mod budget;
+
+pub use budget::{Budgeted, RequestBudget};
+
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::{Bytes, Service, http};
 use tonic::server::NamedService;
+use tonic::{Code, Status};
 
 /// Wraps a service with streams of requests, so that a request which its caller broke off ends with an error.
 ///
@@ -51,6 +55,10 @@ impl HttpBody for WholeBody {
         let broken_off = || Status::aborted("the caller broke the request off");
         Poll::Ready(match ready!(Pin::new(&mut self.0).poll_frame(context)) {
             Some(Ok(frame)) => Some(Ok(frame)),
+            // These two come from the server itself: see `budget`.
+            Some(Err(ours)) if matches!(ours.code(), Code::ResourceExhausted | Code::DeadlineExceeded) => {
+                Some(Err(ours))
+            }
             Some(Err(_)) => Some(Err(broken_off())),
             // hyper ends a body silently after a reset with `NO_ERROR`; the transport knows better.
             None if !self.0.is_end_stream() => Some(Err(broken_off())),

@@ -227,6 +227,30 @@ async fn the_death_of_the_keeper_ends_every_job_with_a_loss() {
 }
 
 #[tokio::test]
+async fn the_death_of_the_keeper_while_files_are_moved_is_no_fault_of_its_helper() {
+    for delay in (0..8).map(|step| Duration::from_micros(step * 700)) {
+        let Some(mut jail) = Jail::start("files-death").await else {
+            return;
+        };
+        let wanted = request(jail.level, limits(|_| {}));
+        let mut cell = jail.backend.open(&wanted).await.unwrap();
+        let upload = Upload {
+            path: WorkspacePath::parse("in").unwrap(),
+            content: Bulk::Memory(vec![1; 100_000]),
+            mode: FileMode::Regular,
+        };
+        let killing = async {
+            tokio::time::sleep(delay).await;
+            jail.child.kill().unwrap();
+        };
+        let (moved, ()) = tokio::join!(cell.upload(vec![upload]), killing);
+        let honest = matches!(moved, Ok(()) | Err(BackendError::Lost("the keeper")));
+        assert!(honest, "killed after {delay:?}: {moved:?}");
+        jail.child.wait().unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_cell_that_is_dropped_is_released_and_does_not_hold_up_others() {
     let Some(jail) = Jail::start("dropped").await else {
         return;

@@ -104,13 +104,18 @@ fn cell_limits(limits: &Limits) -> CellLimits {
     }
 }
 
-/// Turns layers off for a control arm. Not there in the shipped program, which does not even look.
+/// Turns layers off for a control arm, or takes single rules off the list of system calls (`without-rule:getpid`,
+/// `without-rule:ioctl/TCGETS`; the keeper knows their names). Not there in the shipped program, which does not even look.
 #[cfg(feature = "control-arms")]
 fn control_arms(keeper: &mut KeeperConfig) {
     let words = std::env::var("BRIG_CONTROL_ARM").unwrap_or_default();
     for word in words.split(',').filter(|word| !word.is_empty()) {
         if let Some(name) = word.strip_prefix("without-capability:") {
             keeper.without_capabilities.extend(capability(name));
+            continue;
+        }
+        if let Some(rule) = word.strip_prefix("without-rule:") {
+            keeper.without_rules.push(rule.to_owned());
             continue;
         }
         match disabled(word) {

@@ -7,7 +7,6 @@ use crate::control::ENTER_WORKSPACE_FD;
 use crate::launch::{LastFd, join_outer, leave_keeper};
 use crate::plan::AGENT_ID;
 use crate::protocol::UidKind;
-use crate::sys::child::ordinary_nice;
 use crate::sys::parent as sys;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
@@ -73,7 +72,7 @@ fn prepare(place: &EnterPlace<'_>, socket: &OwnedFd) -> nix::Result<()> {
         fcntl(sys::borrow_fixed(inner), FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
     }
     // It handles what the program left: no more important than the program.
-    ordinary_nice()?;
+    sys::set_nice(sys::Urgency::Normal)?;
     // What the helper reads and writes is charged to the cell.
     if let Some(groups) = place.groups {
         groups.enter_as_helper()?;

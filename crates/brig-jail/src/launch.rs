@@ -21,7 +21,6 @@ use crate::plan::AGENT_ID;
 use crate::protocol::{CellLimits, UidKind};
 use crate::remedy::item;
 use crate::stage::{SETUP_FAILURE_BYTES, SetupFailure, Stage};
-use crate::sys::child::ordinary_nice;
 use crate::sys::parent::{self as sys, Cloned};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
@@ -264,7 +263,7 @@ impl<'a> Helper<'a> {
     fn run(self) -> HelperResult<()> {
         let mut entrance = self.make_groups()?;
         // Building a cell is no more urgent than the jobs that run meanwhile.
-        ordinary_nice().map_err(failed(Stage::Clone, item::HELPER))?;
+        sys::set_nice(sys::Urgency::Normal).map_err(failed(Stage::Clone, item::HELPER))?;
         let fail = failed(Stage::Clone, item::JOIN_OUTER);
         join_outer(fixed(OUTER_FD), self.template.uid_kind).map_err(&fail)?;
         // Else C's files in /proc would belong to the host's root, and P could not write C's maps.

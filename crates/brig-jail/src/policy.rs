@@ -20,6 +20,7 @@ use crate::bpf::{Architecture, RETURN_USER_NOTIFICATION, foreign_abi};
 use crate::plan::{FilterInstruction, FilterStack, Listener};
 
 mod calls;
+mod removal;
 
 const COMMON: &str = include_str!("../policies/common.json");
 const X86_64: &str = include_str!("../policies/x86_64.json");
@@ -50,6 +51,15 @@ pub enum PolicyError {
         /// Its name.
         call: String,
     },
+    /// A control arm takes a rule off that is not there.
+    #[error("there is no rule {rule} on the allow-list")]
+    NoSuchRule {
+        /// Its name.
+        rule: String,
+    },
+    /// Rules are taken off, and this program was built without control arms.
+    #[error("rules are taken off the allow-list, and this program can do without none")]
+    RulesTakenOff,
     /// The compiler refused the rules.
     #[error("failed to compile the seccomp policy")]
     Compile(#[from] seccompiler::BackendError),
@@ -82,6 +92,12 @@ struct AllowRule {
     call: String,
     #[cfg_attr(not(test), expect(dead_code, reason = "a test insists on it"))]
     comment: String,
+    /// What a program makes instead on an architecture that does not have this call.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "a test compares the architectures by it")
+    )]
+    generic: Option<String>,
     #[serde(default)]
     any: Vec<Vec<Condition>>,
 }
@@ -99,7 +115,7 @@ struct ProbedRule {
     any: Vec<Vec<Condition>>,
 }
 
-/// One condition on one argument. `means` is for the reader.
+/// One condition on one argument. `means` is for the reader and for the names of rules.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Condition {
@@ -108,7 +124,6 @@ struct Condition {
     value: u32,
     mask: Option<u32>,
     #[serde(rename = "means")]
-    #[cfg_attr(not(test), expect(dead_code, reason = "a test insists on it"))]
     meaning: String,
 }
 
@@ -170,6 +185,13 @@ pub fn compile_texts(
     listener: Listener,
 ) -> Result<CompiledPolicy, PolicyError> {
     compile_rules(architecture, read_rules(architecture, texts)?, listener)
+}
+
+/// Compiles the policy for this machine without some of its rules. Only control arms take any off.
+pub fn compile_without(listener: Listener, names: &[String]) -> Result<CompiledPolicy, PolicyError> {
+    let mut rules = rules(Architecture::HERE)?;
+    removal::take_off(&mut rules.allow, names)?;
+    compile_rules(Architecture::HERE, rules, listener)
 }
 
 fn compile_rules(
@@ -311,7 +333,9 @@ fn add_rule(
     }
 }
 
-/// All conditions look at 32 bits: the arguments are ints and flags, and the kernel ignores the upper halves.
+/// All conditions look at 32 bits: the kernel takes these arguments as ints, unsigned ints or flags below bit 32 and
+/// ignores the upper halves (of `clone` it takes the lower half, of the mode of `mknodat` 16 bits). A comparison of 64
+/// bits would be passed by `family | 1 << 32`. No rule looks at an argument that the kernel reads whole.
 fn compile_condition(condition: &Condition) -> Result<SeccompCondition, seccompiler::BackendError> {
     let operator = match condition.op {
         Operator::Eq => SeccompCmpOp::Eq,
@@ -390,5 +414,7 @@ pub(crate) fn allowed_names(architecture: Architecture) -> Vec<String> {
     all.allow.into_iter().map(|rule| rule.call).collect()
 }
 
+#[cfg(test)]
+mod oracle;
 #[cfg(test)]
 mod tests;

@@ -186,6 +186,9 @@ fn under_load(
 pub(crate) fn died_completely(daemon: &mut Daemon, marker: &str) -> Result<()> {
     let (code, said) = daemon.ended(PATIENCE).context("it does not end")?;
     ensure!(code != 0, "it calls this a success: {said}");
+    for line in said.lines().filter(|line| line.contains("internal error")) {
+        tell(line);
+    }
     let gone = wait_until(Duration::from_secs(10), || processes_with(marker).is_empty());
     ensure!(gone, "jobs outlived the service: {:?}", processes_with(marker));
     Ok(())

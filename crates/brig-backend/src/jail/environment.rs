@@ -36,14 +36,15 @@ use tracing::{debug, warn};
 /// How long after its limits a cell may take to end before we stop believing the keeper.
 const END_SLACK: Duration = Duration::from_secs(30);
 
-const SYSTEM_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+/// How long the end of the keeper may be noticed after the end of its helper.
+const LOST_NOTICE: Duration = Duration::from_secs(1);
 
 /// The documented environment of every program; a job's own entries come on top.
 pub(super) const BASE_ENV: [(&str, &str); 5] = [
     ("HOME", "/workspace"),
     ("LANG", "C.UTF-8"),
     ("LOGNAME", "agent"),
-    ("PATH", SYSTEM_PATH),
+    ("PATH", "/usr/local/bin:/usr/bin:/bin"),
     ("USER", "agent"),
 ];
 /// Where programs start.
@@ -170,7 +171,7 @@ impl JailEnvironment {
         };
         let spec = ExecSpec {
             argv,
-            env: environment(&self.shared.config.python, env),
+            env: environment(env),
             cwd: Text::from(WORKSPACE),
             runner_channel,
         };
@@ -200,6 +201,15 @@ impl JailEnvironment {
                 "the keeper started no enter-helper in time",
             )),
         }
+    }
+
+    /// A helper dies with its keeper, and which of the two is noticed first is chance: only one of them is the cause.
+    async fn files_error(&self, error: FilesError) -> BackendError {
+        let helper_is_gone = matches!(error, FilesError::Helper(_));
+        if helper_is_gone && timeout(LOST_NOTICE, self.shared.keeper.lost()).await.is_ok() {
+            return BackendError::Lost(LOST);
+        }
+        files_error(error)
     }
 
     /// Waits for the end of the cell, and tells everyone who reads from it.
@@ -254,7 +264,10 @@ impl Environment for JailEnvironment {
             return Ok(());
         }
         let socket = self.files().await?;
-        files::place(socket, uploads).await.map_err(files_error)
+        match files::place(socket, uploads).await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.files_error(error).await),
+        }
     }
 
     async fn exec(&mut self, execution: Execution, sink: Arc<dyn OutputSink>) -> Result<Exit, BackendError> {
@@ -320,9 +333,10 @@ impl Environment for JailEnvironment {
             return Ok(Collected::default());
         }
         let socket = self.files().await?;
-        files::collect(socket, wanted, limits, sink)
-            .await
-            .map_err(files_error)
+        match files::collect(socket, wanted, limits, sink).await {
+            Ok(collected) => Ok(collected),
+            Err(error) => Err(self.files_error(error).await),
+        }
     }
 
     async fn destroy(self: Box<Self>) -> Result<(), BackendError> {
@@ -354,26 +368,16 @@ async fn supply(descriptor: OwnedFd, content: Bulk, over: &CancellationToken) {
 }
 
 /// The base environment with the job's entries over it, each name once.
-fn environment(python: &str, own: &[(String, String)]) -> Vec<(Text, Text)> {
+fn environment(own: &[(String, String)]) -> Vec<(Text, Text)> {
     let base = BASE_ENV
         .iter()
         .filter(|(name, _)| own.iter().all(|(other, _)| other != name));
-    let base = base.map(|&(name, value)| match (name, beside(python)) {
-        ("PATH", Some(bin)) => (Text::from(name), Text::from(format!("{bin}:{value}").as_str())),
-        _ => (Text::from(name), Text::from(value)),
-    });
+    let base = base.map(|(name, value)| (Text::from(*name), Text::from(*value)));
     base.chain(
         own.iter()
             .map(|(name, value)| (Text::from(name.as_str()), Text::from(value.as_str()))),
     )
     .collect()
-}
-
-/// The directory of an interpreter that is not the system's: a virtual environment's programs (`pip`, `pytest`) come
-/// first for commands too, as where it was activated.
-fn beside(python: &str) -> Option<&str> {
-    let (bin, _name) = python.rsplit_once('/')?;
-    (!SYSTEM_PATH.split(':').any(|place| place == bin)).then_some(bin)
 }
 
 fn spec_error(error: &ExecSpecError) -> BackendError {
@@ -423,30 +427,13 @@ mod tests {
             ("PATH".to_owned(), "/x".to_owned()),
             ("A".to_owned(), "1".to_owned()),
         ];
-        let env = environment("/usr/bin/python3", &own);
+        let env = environment(&own);
         let paths: Vec<_> = env
             .iter()
             .filter(|(name, _)| name.as_bytes() == b"PATH")
             .collect();
         assert_eq!(paths, [&(Text::from("PATH"), Text::from("/x"))]);
         assert_eq!(env.len(), BASE_ENV.len() + 1);
-    }
-
-    #[test]
-    fn programs_beside_an_environments_interpreter_come_first() {
-        let path = |python| {
-            let env = environment(python, &[]);
-            env.into_iter().find(|(name, _)| name.as_bytes() == b"PATH")
-        };
-        let expected = Text::from("/srv/venv/bin:/usr/local/bin:/usr/bin:/bin");
-        assert_eq!(
-            path("/srv/venv/bin/python3"),
-            Some((Text::from("PATH"), expected))
-        );
-        assert_eq!(
-            path("/usr/bin/python3"),
-            Some((Text::from("PATH"), Text::from(SYSTEM_PATH)))
-        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The wire's side: decode, call the engine, encode. No decisions.
 
+mod admission;
 pub(crate) mod connection;
 pub(crate) mod execution_service;
 pub(crate) mod file_service;
@@ -11,10 +12,11 @@ use brig_api::MESSAGE_MAX;
 use brig_api::pb::execution_service_server::ExecutionServiceServer;
 use brig_api::pb::file_service_server::FileServiceServer;
 use brig_api::pb::info_service_server::InfoServiceServer;
-use brig_api::server::WholeRequests;
+use brig_api::server::{RequestBudget, WholeRequests};
 use brig_core::TenantId;
 use connection::{Connection, Peer};
 use futures_util::Stream;
+use futures_util::stream::BoxStream;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +33,10 @@ pub(crate) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send
 const STREAM_WINDOW: u32 = 1024 * 1024;
 /// Calls at once on one connection.
 const CALLS_MAX: u32 = 1024;
+/// Bytes of requests that are being received or looked at: what 32 of the largest have.
+const REQUESTS_MAX: u64 = 128 * 1024 * 1024;
+/// How long a client may leave a request unfinished without sending anything.
+const REQUEST_PATIENCE: Duration = Duration::from_secs(60);
 /// A client that is silently gone is noticed within twice this time.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 /// Names under which health is asked; the empty one stands for the whole daemon.
@@ -80,27 +86,32 @@ impl Services {
         let execution = execution_service::Execution::new(Arc::clone(engine));
         let files = file_service::Files::new(Arc::clone(engine));
         let info = info_service::Info::new(Arc::clone(engine));
+        let budget = RequestBudget::new(REQUESTS_MAX, REQUEST_PATIENCE);
         let router = Server::builder()
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(4 * STREAM_WINDOW)
             .max_concurrent_streams(CALLS_MAX)
             .http2_keepalive_interval(Some(KEEPALIVE))
             .http2_keepalive_timeout(Some(KEEPALIVE))
-            .add_service(health)
-            .add_service(reflection().build_v1()?)
+            .add_service(budget.around(health))
+            .add_service(budget.around(reflection().build_v1()?))
             // Clients older than 2024 ask for this one.
-            .add_service(reflection().build_v1alpha()?)
+            .add_service(budget.around(reflection().build_v1alpha()?))
             .add_service(
-                ExecutionServiceServer::new(execution)
-                    .max_decoding_message_size(MESSAGE_MAX)
-                    .max_encoding_message_size(MESSAGE_MAX),
+                budget.around(
+                    ExecutionServiceServer::new(execution)
+                        .max_decoding_message_size(MESSAGE_MAX)
+                        .max_encoding_message_size(MESSAGE_MAX),
+                ),
             )
-            .add_service(WholeRequests(
-                FileServiceServer::new(files)
-                    .max_decoding_message_size(MESSAGE_MAX)
-                    .max_encoding_message_size(MESSAGE_MAX),
-            ))
-            .add_service(InfoServiceServer::new(info).max_decoding_message_size(MESSAGE_MAX));
+            .add_service(
+                budget.around(WholeRequests(
+                    FileServiceServer::new(files)
+                        .max_decoding_message_size(MESSAGE_MAX)
+                        .max_encoding_message_size(MESSAGE_MAX),
+                )),
+            )
+            .add_service(budget.around(InfoServiceServer::new(info).max_decoding_message_size(MESSAGE_MAX)));
         Ok(Self {
             router,
             health: Health(reporter),
@@ -110,11 +121,11 @@ impl Services {
     /// Serves until `end`; may then hang for ever on a silent connection, so the caller bounds it.
     pub(crate) async fn serve(
         self,
-        incoming: impl Stream<Item = std::io::Result<Connection>> + Send + 'static,
+        incoming: BoxStream<'static, std::io::Result<Connection>>,
         end: CancellationToken,
     ) -> Result<(), tonic::transport::Error> {
         self.router
-            .serve_with_incoming_shutdown(incoming, end.cancelled_owned())
+            .serve_with_incoming_shutdown(admission::admit(incoming), end.cancelled_owned())
             .await
     }
 }

@@ -119,3 +119,27 @@ async fn of_many_callers_at_once_each_gets_its_own_output() {
     assert_eq!(daemon.backend.runs(), 200);
     assert!(daemon.backend.most_cells() <= 4);
 }
+
+#[tokio::test]
+async fn somebody_who_only_connects_leaves_room_for_jobs() {
+    let daemon = Daemon::start().await;
+    daemon.submit(script("exit 0")).await;
+    let socket = daemon.data.path().join("brig.sock");
+    let mut silent = Vec::new();
+    for _ in 0..600 {
+        silent.push(tokio::net::UnixStream::connect(&socket).await.unwrap());
+    }
+    // The last ones are closed at once, without an answer.
+    for last in silent.iter_mut().skip(520) {
+        assert_eq!(last.read(&mut [0; 1]).await.unwrap_or(0), 0);
+    }
+    let job = daemon.submit(script("exit 0")).await;
+    daemon.end_of(&job).await;
+    // Leaving makes room.
+    drop(silent);
+    let request = pb::ExecutionServiceListRequest::default();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while daemon.other_client().await.list(request.clone()).await.is_err() {
+        assert!(std::time::Instant::now() < deadline, "nobody is let in again");
+    }
+}

@@ -382,7 +382,7 @@ impl Cell {
     /// Raises the scheduling class of PID 1, when the cell gets its work: it was built without hurry, and has to run
     /// when it is to end the others.
     pub(super) fn raise_class(&mut self) {
-        let raised = |(init, _): &(Pid, OwnedFd)| sys::make_urgent(*init).is_ok();
+        let raised = |(init, _): &(Pid, OwnedFd)| sys::set_nice_of(*init, sys::Urgency::High).is_ok();
         self.class_raised = self.init.as_ref().is_some_and(raised);
     }
 

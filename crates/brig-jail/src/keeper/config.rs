@@ -108,6 +108,8 @@ pub struct KeeperConfig {
     /// Capabilities that a control arm takes away from the keeper, by number; ignored without the build feature.
     #[serde(default)]
     pub without_capabilities: Vec<u8>,
+    /// Rules that a control arm takes off the allow-list of system calls; refused without that build feature.
+    pub without_rules: Vec<String>,
 }
 
 impl KeeperConfig {
@@ -133,6 +135,7 @@ impl KeeperConfig {
             synthetic_proc: SyntheticProc::Forbidden,
             disabled: Vec::new(),
             without_capabilities: Vec::new(),
+            without_rules: Vec::new(),
         }
     }
 

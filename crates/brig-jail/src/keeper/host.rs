@@ -57,7 +57,8 @@ impl Host {
         let (cgroups, cgroups_missing) = open_cgroups(config);
         let outer = OuterNamespace::open(config)?;
         let init = seal_init(&config.init_image).map_err(KeeperError::SealInit)?;
-        let policy = policy::compile(Listener::Keeper).map_err(KeeperError::Policy)?;
+        let policy =
+            policy::compile_without(Listener::Keeper, &config.without_rules).map_err(KeeperError::Policy)?;
         Ok(Host {
             cgroups,
             cgroups_missing,
@@ -104,7 +105,7 @@ impl Host {
         let no_listener = failure.stage == Stage::Syscalls && failure.errno == Errno::EBUSY as i32;
         if no_listener && self.policy.stack.listener == Listener::Keeper {
             // A filter of somebody outside (a container engine) already has the one listener of this process tree.
-            if let Ok(policy) = policy::compile(Listener::None) {
+            if let Ok(policy) = policy::compile_without(Listener::None, &config.without_rules) {
                 self.policy = policy;
                 self.packed = None;
                 return true;
@@ -141,7 +142,7 @@ impl Host {
             file_size_bytes: limits.file_size_bytes,
             open_files: limits.open_files.into(),
             processes: processes.into(),
-            process_memory_bytes: (!held(Controllers::MEMORY)).then_some(limits.memory_bytes),
+            address_space_bytes: (!held(Controllers::MEMORY)).then_some(limits.memory_bytes),
             cpu_seconds: (cpu_nanos / 1_000_000_000).saturating_add(1),
         }
     }

@@ -45,7 +45,7 @@ pub fn serve(config: &KeeperConfig, program: &Path, args: &[OsString]) -> Result
 /// The keeper's turns are short, and the deadlines of all cells depend on them. Where it may not, its turn comes
 /// when it comes; PID 1 keeps the deadlines too.
 fn weigh_more() {
-    sys::make_urgent(Pid::from_raw(0)).ok();
+    sys::set_nice(sys::Urgency::High).ok();
 }
 
 fn open_host(config: &KeeperConfig) -> Result<Host, KeeperError> {

@@ -276,28 +276,12 @@ pub(crate) fn capabilities() -> nix::Result<[CapHalf; 2]> {
     Ok(halves)
 }
 
-/// Back to the ordinary scheduling class and priority, whatever PID 1 was given. Who is less urgent than that stays
-/// so (`nice brig run`, `chrt --idle 0 brig run`): the way up is closed to ordinary users.
+/// Back to the ordinary scheduling class and priority, whatever PID 1 was given.
 pub(crate) fn ordinary_priority() -> nix::Result<()> {
-    // SAFETY: sched_getscheduler takes no pointer; 0 is the caller.
-    let class = unsafe { libc::sched_getscheduler(0) };
-    check(class.into())?;
-    if class != libc::SCHED_IDLE && class != libc::SCHED_BATCH {
-        let parameter = libc::sched_param { sched_priority: 0 };
-        // SAFETY: `parameter` lives through the call and is only read; pid 0 is the caller.
-        let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER, &raw const parameter) };
-        check(result.into())?;
-    }
-    ordinary_nice()
-}
-
-/// A nice value of 0 or above: no more urgent than every program.
-pub(crate) fn ordinary_nice() -> nix::Result<()> {
-    // SAFETY: getpriority takes no pointer. For the calling process it cannot fail, so -1 is a nice value.
-    let nice = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
-    if nice >= 0 {
-        return Ok(());
-    }
+    let parameter = libc::sched_param { sched_priority: 0 };
+    // SAFETY: `parameter` lives through the call and is only read; pid 0 is the caller.
+    let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER, &raw const parameter) };
+    check(result.into())?;
     // SAFETY: setpriority takes no pointer.
     let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 0) };
     check(result.into()).map(drop)

@@ -242,14 +242,34 @@ fn nanos(time: libc::timeval) -> u64 {
         .saturating_add(micros.saturating_mul(1_000))
 }
 
-/// The nice value of the keeper and of the PID 1 of a cell that runs: above every program.
-const URGENT: i32 = -10;
+/// How soon a process gets its turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Urgency {
+    /// As every program.
+    Normal,
+    /// Above every program: the keeper, and the PID 1 of a cell that runs.
+    High,
+}
 
-/// Puts a process, which is not reaped yet, before every program; 0 is this one.
-pub(crate) fn make_urgent(process: Pid) -> nix::Result<()> {
+impl Urgency {
+    fn nice(self) -> i32 {
+        match self {
+            Urgency::Normal => 0,
+            Urgency::High => -10,
+        }
+    }
+}
+
+/// Sets the nice value of this process.
+pub(crate) fn set_nice(urgency: Urgency) -> nix::Result<()> {
+    set_nice_of(Pid::from_raw(0), urgency)
+}
+
+/// Sets the nice value of another process, which is not reaped yet.
+pub(crate) fn set_nice_of(process: Pid, urgency: Urgency) -> nix::Result<()> {
     let number = u32::try_from(process.as_raw()).map_err(|_negative| Errno::ESRCH)?;
     // SAFETY: setpriority takes numbers only; 0 is the calling process.
-    let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, number, URGENT) };
+    let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, number, urgency.nice()) };
     Errno::result(result).map(drop)
 }
 

@@ -1,0 +1,3 @@
+# needs: creat
+echo x > a
+tar -cf a.tar a && tar -tf a.tar

@@ -1,0 +1,5 @@
+# needs: renameat2, statx, statfs
+echo x > a
+mv a b
+stat -c %s b
+stat -f -c %l b

@@ -1,0 +1,4 @@
+# needs: mknodat/S_IFIFO
+import os
+os.mkfifo("pipe")
+print(oct(os.stat("pipe").st_mode))

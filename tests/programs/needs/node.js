@@ -1,0 +1,2 @@
+// needs: epoll_pwait
+setTimeout(() => console.log('later'), 5);

@@ -1,0 +1,3 @@
+# needs: getrandom
+import os
+print(len(os.getrandom(16)))

@@ -1,0 +1,2 @@
+# needs: signalfd4
+script -q -c 'echo in a terminal' log
