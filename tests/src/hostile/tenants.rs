@@ -3,6 +3,7 @@
 use super::{Arm, Check};
 use crate::modes::Need;
 use anyhow::ensure;
+use std::time::{Duration, Instant};
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -61,5 +62,30 @@ pub(super) const CHECKS: &[Check] = &[
             ensure!(seen.number("mebibytes")? >= 240.0, "little{}", seen.told());
             Ok(())
         }),
+    },
+    Check {
+        id: "L-23",
+        title: "a program that queues descriptors keeps no other job from starting",
+        needs: &[],
+        body: |bench| {
+            let hog = bench.program("queue_descriptors.py").start()?;
+            let mut others = 0;
+            let begun = Instant::now();
+            while begun.elapsed() < Duration::from_secs(6) {
+                let other = bench.command(&["true"]).start()?.report()?;
+                other.exited(0)?;
+                ensure!(
+                    other.elapsed < Duration::from_secs(3),
+                    "it waited{}",
+                    other.told()
+                );
+                others += 1;
+            }
+            let hog = hog.report()?;
+            ensure!(hog.exited(0)?.number("queued")? > 500.0, "few{}", hog.told());
+            ensure!(others > 1, "no other job while it held them{}", hog.told());
+            Ok(())
+        },
+        arm: Arm::Within,
     },
 ];

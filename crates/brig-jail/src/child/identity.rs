@@ -142,12 +142,25 @@ fn limits(shape: &CellShape) -> Vec<(Resource, u64, u64)> {
     limits
 }
 
+/// Which limits are set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Limits {
+    /// Of open files, last: it is also the limit of descriptors that all processes of a user may have under way. Where
+    /// cells have the uid of their user, one that fills it would else keep every other cell from reporting.
+    OpenFiles,
+    /// All the others.
+    Others,
+}
+
 /// Sets the limits. Never raises a hard one: where the outer limit is lower, it stays.
-pub(super) fn apply_rlimits(plan: &JailPlan) -> Step<()> {
+pub(super) fn apply_rlimits(plan: &JailPlan, which: Limits) -> Step<()> {
     if !plan.has(DisabledLayer::Rlimits) {
         return Ok(());
     }
     for (item, (resource, soft, hard)) in (10u16..).zip(limits(&plan.shape)) {
+        if (resource == Resource::RLIMIT_NOFILE) != (which == Limits::OpenFiles) {
+            continue;
+        }
         let failed = at(Stage::Rlimit, item);
         let (_, outer) = getrlimit(resource).map_err(&failed)?;
         let hard = hard.min(outer);

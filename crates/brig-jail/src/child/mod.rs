@@ -329,6 +329,7 @@ struct Fenced {
 
 /// All filters are in force.
 struct Filtered {
+    plan: JailPlan,
     channels: channels::Channels,
     landlock: files::Fence,
     listener: Option<OwnedFd>,
@@ -342,7 +343,7 @@ struct Locked {
 impl Waiting {
     fn apply_limits(self) -> Step<Bounded> {
         identity::own_session()?;
-        identity::apply_rlimits(&self.plan)?;
+        identity::apply_rlimits(&self.plan, identity::Limits::Others)?;
         Ok(Bounded { plan: self.plan })
     }
 }
@@ -383,6 +384,7 @@ impl Fenced {
     fn restrict_calls(self) -> Step<Filtered> {
         let listener = syscalls::restrict(&self.plan)?;
         Ok(Filtered {
+            plan: self.plan,
             channels: self.channels,
             landlock: self.landlock,
             listener,
@@ -393,6 +395,7 @@ impl Fenced {
 impl Filtered {
     fn report(self, inner: &OwnedFd) -> Step<Locked> {
         let stdio = self.channels.report(inner, self.landlock, self.listener)?;
+        identity::apply_rlimits(&self.plan, identity::Limits::OpenFiles)?;
         Ok(Locked { stdio })
     }
 }
