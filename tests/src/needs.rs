@@ -1,5 +1,5 @@
 //! Which program needs which rule of the allow-list of system calls: the rules from `crates/brig-jail/policies`, the
-//! programs from `tests/programs/needs`, each naming in its first lines (`needs: ioctl/TCGETS, ..`) what it needs.
+//! programs from `tests/needs`, each naming in its first lines (`needs: ioctl/TCGETS, ..`) what it needs.
 
 use crate::process;
 use crate::skip::Skip;
@@ -14,7 +14,7 @@ use std::time::Duration;
 const COMPILES_WITHIN: Duration = Duration::from_secs(60);
 
 /// Rules whose users cannot run here, and why.
-const ELSEWHERE: &str = "programs/needs/elsewhere.txt";
+const ELSEWHERE: &str = "needs/elsewhere.txt";
 
 /// One call on the allow-list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,7 +141,7 @@ pub fn probed(architecture: &str) -> Result<Vec<Probed>> {
 /// When they cannot be read.
 pub fn programs() -> Result<Vec<Program>> {
     let mut programs = Vec::new();
-    for entry in std::fs::read_dir(source("programs/needs"))? {
+    for entry in std::fs::read_dir(source("needs"))? {
         let path = entry?.path();
         if path.ends_with(Path::new(ELSEWHERE).file_name().context("a file")?) {
             continue;

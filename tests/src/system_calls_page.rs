@@ -15,7 +15,7 @@ What a program in a cell may ask of the kernel. Everything else is refused with 
 `ENOSYS`), counted, and told with the result. Calls of other architectures and x32 calls end the program. The count for a machine
 is in `brig doctor`.
 
-This page is made from `crates/brig-jail/policies` and `tests/programs/needs`; a test compares them. To write it anew:
+This page is made from `crates/brig-jail/policies` and `tests/needs`; a test compares them. To write it anew:
 
 ```
 BRIG_WRITE_DOCS=1 cargo test -p brig-tests --test allow_list -- docs
