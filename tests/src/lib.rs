@@ -17,6 +17,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod arguments;
 pub mod assert;
 pub mod cell;
 pub mod daemon;

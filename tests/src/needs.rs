@@ -127,7 +127,7 @@ pub fn probed(architecture: &str) -> Result<Vec<Probed>> {
             list(&file, "probed").filter(|rule| rule["only"].as_str().is_none_or(|it| it == architecture));
         found.extend(here.map(|rule| Probed {
             call: text(rule, "call"),
-            arguments: list(rule, "any").map(|one| meaning(one)).collect(),
+            arguments: list(rule, "any").map(meaning).collect(),
             errno: text(rule, "errno"),
             comment: text(rule, "comment"),
         }));

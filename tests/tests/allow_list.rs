@@ -7,6 +7,7 @@
 //! `BRIG_WRITE_DOCS=1 cargo test -p brig-tests --test allow_list -- docs` writes docs/system-calls.md anew.
 
 use anyhow::{Result, bail, ensure};
+use brig_tests::arguments::{Answer, FILTERED, Filtered};
 use brig_tests::cell::Bench;
 use brig_tests::modes::{Mode, Privilege, Reach};
 use brig_tests::needs::{self, Program};
@@ -29,6 +30,10 @@ fn main() -> ExitCode {
             every_rule_has_a_program,
         ),
         trial(
+            "every call whose arguments are filtered is tried",
+            every_filtered_call_is_tried,
+        ),
+        trial(
             "docs/system-calls.md says what the policy says",
             system_calls_page::is_up_to_date,
         ),
@@ -42,6 +47,11 @@ fn main() -> ExitCode {
                     .map(|program| needs_its_rules(program, &stage)),
             );
             trials.push(an_unknown_rule_is_refused(&stage));
+            trials.extend(
+                FILTERED
+                    .iter()
+                    .filter_map(|filtered| filters_its_arguments(*filtered, &stage)),
+            );
         }
         (Err(error), _) | (_, Err(error)) => {
             trials.push(trial("the programs can be staged", move || Err(error)))
@@ -180,4 +190,87 @@ fn an_unknown_rule_is_refused(stage: &Arc<Stage>) -> Trial {
         }
         Ok(())
     })
+}
+
+fn every_filtered_call_is_tried() -> Result<()> {
+    let tried: BTreeSet<&str> = FILTERED.iter().map(|filtered| filtered.call).collect();
+    for architecture in ["x86_64", "aarch64"] {
+        for rule in needs::rules(architecture)? {
+            ensure!(
+                rule.arguments.is_empty() || tried.contains(rule.call.as_str()),
+                "{} is not tried",
+                rule.call
+            );
+        }
+        for rule in needs::probed(architecture)? {
+            ensure!(
+                rule.arguments.is_empty() || tried.contains(rule.call.as_str()),
+                "{} is not tried",
+                rule.call
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Each attempt as it is, and with bits set above those that the kernel looks at: the answer must be the same, or a
+/// filter that compares too much could be passed by them (or would refuse what it should not).
+fn filters_its_arguments(filtered: Filtered, stage: &Arc<Stage>) -> Option<Trial> {
+    let number = match HERE {
+        "x86_64" => filtered.numbers.0,
+        _ => filtered.numbers.1?,
+    };
+    let stage = Arc::clone(stage);
+    let title = format!(
+        "{} passes what its filter names and refuses the rest",
+        filtered.call
+    );
+    Some(trial(title, move || {
+        let bench = Bench::set_up(Arc::clone(&stage), mode())?;
+        let mut asked = Vec::new();
+        for (title, arguments, answer) in filtered.attempts {
+            asked.push((format!("{title}: as it is"), *arguments, *answer));
+            for at in filtered.looked_at {
+                for (how, upper) in [("a bit", 1 << 32), ("all bits", 0xffff_ffff_0000_0000)] {
+                    let mut dirty = *arguments;
+                    dirty[*at] |= upper;
+                    asked.push((format!("{title}: {how} above argument {at}"), dirty, *answer));
+                }
+            }
+        }
+        let lines: Vec<String> = asked
+            .iter()
+            .map(|(_, arguments, _)| format!("{number} {}\n", arguments.map(|one| one.to_string()).join(" ")))
+            .collect();
+        let seen = bench
+            .program("ask_kernel.py")
+            .args(&[filtered.call])
+            .stdin(lines.concat().as_bytes())
+            .start()?
+            .report()?;
+        seen.exited(0)?;
+        let answers: Vec<&str> = seen.stdout.lines().collect();
+        ensure!(answers.len() == asked.len(), "not all was tried{}", seen.told());
+        for ((title, _, expected), found) in asked.iter().zip(answers) {
+            let is_right = match expected {
+                Answer::Passes => found != "EPERM",
+                Answer::Refused => found == "EPERM",
+                Answer::Fails(error) => found == *error,
+            };
+            ensure!(is_right, "{title}: {found} instead of {expected:?}");
+        }
+        let refused = asked
+            .iter()
+            .filter(|(_, _, answer)| *answer == Answer::Refused)
+            .count();
+        if seen.refusals_are_reported() {
+            let counted = seen.refused_call(filtered.call);
+            ensure!(
+                counted == u64::try_from(refused)?,
+                "{counted} counted, {refused} refused{}",
+                seen.told()
+            );
+        }
+        Ok(())
+    }))
 }

@@ -335,7 +335,8 @@ fn add_rule(
 
 /// All conditions look at 32 bits: the kernel takes these arguments as ints, unsigned ints or flags below bit 32 and
 /// ignores the upper halves (of `clone` it takes the lower half, of the mode of `mknodat` 16 bits). A comparison of 64
-/// bits would be passed by `family | 1 << 32`. No rule looks at an argument that the kernel reads whole.
+/// bits would be passed by `family | 1 << 32`. The one that it reads whole, the second argument of PR_CAP_AMBIENT, it
+/// refuses itself when a bit of the upper half is set.
 fn compile_condition(condition: &Condition) -> Result<SeccompCondition, seccompiler::BackendError> {
     let operator = match condition.op {
         Operator::Eq => SeccompCmpOp::Eq,
