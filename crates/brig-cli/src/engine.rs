@@ -16,6 +16,7 @@ use brig_daemon::{Config, Embedded};
 use brig_jail::client::KeeperLink;
 use brig_jail::embedded::{close_inherited_descriptors, spawn_keeper, take_inherited_socket};
 use brig_jail::keeper::{self, KeeperConfig};
+use brig_jail::protocol::Level;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::ffi::OsString;
@@ -90,6 +91,8 @@ impl Own {
         let mut keeper = keeper_config::of(&config, Prewarm::for_draft(&config, expected));
         // One job: the cell that it runs in is all that is needed.
         keeper.spares = 0;
+        // Whoever types the command also decides.
+        keeper.minimum_level = Level::Workstation;
         keeper.instance = format!("run-{}", uuid::Uuid::now_v7().as_simple());
         let program = Path::new("/proc/self/exe");
         let settings = serde_json::to_string(&keeper).context("cannot describe the keeper")?;

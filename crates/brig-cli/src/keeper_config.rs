@@ -7,6 +7,7 @@ use brig_daemon::Config;
 use brig_jail::keeper::{HostImage, IdRange, KeeperConfig, OptionalLayer};
 use brig_jail::protocol::{CellLimits, Level};
 use std::path::Path;
+use std::time::Duration;
 
 /// Which cell a keeper builds before it is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,14 +53,27 @@ pub(crate) fn of(config: &Config, prewarm: Prewarm) -> KeeperConfig {
         python: config.host_image.python.clone(),
         read_only: config.host_image.read_only.clone(),
     };
+    keeper.wall_ceiling_nanos = nanos(config.limits.ceiling.wall);
+    keeper.lease_ceiling_nanos = nanos(config.lease);
+    keeper.minimum_level = level(config.isolation);
     keeper.max_cells = config.max_concurrent + config.spares + 8;
     keeper.prewarm = match prewarm {
-        Prewarm::One(IsolationLevel::Strict, limits) => Some((Level::Strict, cell_limits(&limits))),
-        Prewarm::One(IsolationLevel::Workstation, limits) => Some((Level::Workstation, cell_limits(&limits))),
+        Prewarm::One(isolation, limits) => Some((level(isolation), cell_limits(&limits))),
         Prewarm::Nothing => None,
     };
     control_arms(&mut keeper);
     keeper
+}
+
+fn level(isolation: IsolationLevel) -> Level {
+    match isolation {
+        IsolationLevel::Strict => Level::Strict,
+        IsolationLevel::Workstation => Level::Workstation,
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// A name for this data directory that is the same after a restart: leftovers are found by it.
@@ -100,7 +114,7 @@ fn cell_limits(limits: &Limits) -> CellLimits {
         shm_bytes: limits.shm.0,
         file_size_bytes: limits.file_size.0,
         open_files: limits.open_files,
-        cpu_time_nanos: u64::try_from(limits.cpu_time.as_nanos()).unwrap_or(u64::MAX),
+        cpu_time_nanos: nanos(limits.cpu_time),
     }
 }
 

@@ -25,6 +25,25 @@ pub fn spawn_keeper<A: AsRef<OsStr>>(
     Ok((KeeperLink::new(daemon_end), child))
 }
 
+/// Variables that keeper and daemon get. The rest of an operator's environment may hold secrets that are no business of
+/// theirs.
+fn is_ours_to_know(name: &OsStr) -> bool {
+    const NAMES: [&str; 9] = [
+        "PATH",
+        "HOME",
+        "LANG",
+        "TZ",
+        "TERM",
+        "NO_COLOR",
+        "TMPDIR",
+        "RUST_LOG",
+        "RUST_BACKTRACE",
+    ];
+    const PREFIXES: [&str; 3] = ["BRIG_", "XDG_", "LC_"];
+    let Some(name) = name.to_str() else { return false };
+    NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
 /// Starts a process of ours with the socket as its standard input: the one descriptor that can be handed over
 /// without code between fork and exec, so this is right in a threaded process too.
 ///
@@ -41,6 +60,8 @@ pub(crate) fn spawn_with_socket<A: AsRef<OsStr>>(
     )]
     let mut command = Command::new(program);
     command
+        .env_clear()
+        .envs(std::env::vars_os().filter(|(name, _)| is_ours_to_know(name)))
         .args(args)
         .arg0("brig")
         .stdin(Stdio::from(socket))

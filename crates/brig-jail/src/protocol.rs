@@ -51,6 +51,14 @@ pub enum Level {
     Workstation = 2,
 }
 
+impl Level {
+    /// The stronger of both.
+    #[must_use]
+    pub fn at_least(self, minimum: Level) -> Level {
+        if minimum == Level::Strict { minimum } else { self }
+    }
+}
+
 /// The network of a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -124,7 +132,7 @@ pub enum Request {
     Start {
         /// The cell.
         cell: CellNumber,
-        /// Wall-clock limit, nanoseconds.
+        /// Wall-clock limit, nanoseconds. Like the other times at most the keeper's ceiling, which 0 stands for.
         wall_nanos: u64,
         /// CPU-time limit, nanoseconds.
         cpu_nanos: u64,

@@ -28,6 +28,9 @@ const INIT_MARGIN_NANOS: u64 = 500_000_000;
 /// How long a PID 1 without a control group may take to end its cell by itself.
 const LAST_WORDS_NANOS: u64 = 250_000_000;
 
+/// How long a PID 1 that told the end may live on. The kernel frees the cell's files while it ends.
+const LAST_BREATH_NANOS: u64 = 2_000_000_000;
+
 /// Whom a cell is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
@@ -69,12 +72,20 @@ pub(super) struct Kept {
     pub(super) refusals_reported: bool,
 }
 
+/// Times of a program, clamped. None is 0.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deadlines {
+    pub(super) wall_nanos: u64,
+    pub(super) cpu_nanos: u64,
+    pub(super) lease_nanos: u64,
+}
+
 /// A program that runs.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Run {
     pub(super) started: Moment,
-    pub(super) wall_deadline: Option<Moment>,
-    pub(super) lease_deadline: Option<Moment>,
+    pub(super) wall_deadline: Moment,
+    pub(super) lease_deadline: Moment,
     pub(super) cpu_limit: u64,
     pub(super) cpu_before: u64,
     pub(super) cpu_check: Option<Moment>,
@@ -147,6 +158,8 @@ pub(super) struct Cell {
     pub(super) init: Option<(Pid, OwnedFd)>,
     pub(super) class_raised: bool,
     pub(super) daemon_ends: Vec<OwnedFd>,
+    /// When a cell that was handed over and not started is taken back.
+    pub(super) idle_deadline: Option<Moment>,
     pub(super) kept: Option<Kept>,
     pub(super) listener: Option<OwnedFd>,
     pub(super) refusals: Refusals,
@@ -202,6 +215,7 @@ impl Cell {
             init: None,
             class_raised: false,
             daemon_ends: Vec::new(),
+            idle_deadline: None,
             kept: None,
             listener: None,
             refusals: Refusals::default(),
@@ -233,34 +247,34 @@ impl Cell {
             landlock_full: ready.landlock_full,
             refusals_reported: listener,
         });
+        // That was the last record with descriptors.
+        sys::take_no_descriptors(self.control.as_fd());
         self.daemon_ends = ready.daemon;
         self.phase = Phase::Idle;
         true
     }
 
     /// The program starts: deadlines count from here.
-    pub(super) fn start(&mut self, wall_nanos: u64, cpu_nanos: u64, lease_nanos: u64) {
+    pub(super) fn start(&mut self, deadlines: Deadlines) {
+        let Deadlines {
+            wall_nanos,
+            cpu_nanos,
+            lease_nanos,
+        } = deadlines;
         let now = Moment::now();
         let cpu_before = self.groups.as_ref().and_then(CellGroups::cpu_nanos).unwrap_or(0);
-        let mut run = Run {
+        let check = now.plus(self.soonest_use_of(cpu_nanos));
+        self.phase = Phase::Running(Run {
             started: now,
-            wall_deadline: now.deadline_after(wall_nanos),
-            lease_deadline: now.deadline_after(lease_nanos),
+            wall_deadline: now.plus(wall_nanos),
+            lease_deadline: now.plus(lease_nanos),
             cpu_limit: cpu_nanos,
             cpu_before,
-            cpu_check: None,
-        };
-        if cpu_nanos > 0 && self.groups.is_some() {
-            run.cpu_check = Some(now.plus(self.soonest_use_of(cpu_nanos)));
-        }
-        self.phase = Phase::Running(run);
-        let init_wall = if wall_nanos == 0 {
-            0
-        } else {
-            wall_nanos.saturating_add(INIT_MARGIN_NANOS)
-        };
+            cpu_check: self.groups.is_some().then_some(check),
+        });
+        self.idle_deadline = None;
         self.tell(ToInit::Start {
-            wall_nanos: init_wall,
+            wall_nanos: wall_nanos.saturating_add(INIT_MARGIN_NANOS),
             lease_nanos,
         });
     }
@@ -282,16 +296,21 @@ impl Cell {
 
     /// Looks at the clocks; the reason to kill the cell, if one is due.
     pub(super) fn overdue(&mut self, now: Moment) -> Option<KillReason> {
-        let Phase::Running(mut run) = self.phase else {
-            return None;
-        };
         if self.killed.is_some() {
             return None;
         }
-        if run.wall_deadline.is_some_and(|deadline| deadline <= now) {
+        let mut run = match self.phase {
+            Phase::Running(run) => run,
+            // Whoever opened it may have started a program without a word about it.
+            Phase::Idle if self.idle_deadline.is_some_and(|deadline| deadline <= now) => {
+                return Some(KillReason::Lease);
+            }
+            Phase::Idle | Phase::Building(_) | Phase::Dead => return None,
+        };
+        if run.wall_deadline <= now {
             return Some(KillReason::WallTime);
         }
-        if run.lease_deadline.is_some_and(|deadline| deadline <= now) {
+        if run.lease_deadline <= now {
             return Some(KillReason::Lease);
         }
         if run.cpu_check.is_some_and(|check| check <= now) {
@@ -310,11 +329,10 @@ impl Cell {
         let phase = match &self.phase {
             Phase::Building(building) if self.killed.is_none() => Some(building.deadline),
             Phase::Running(run) if self.killed.is_none() => {
-                [run.wall_deadline, run.lease_deadline, run.cpu_check]
-                    .into_iter()
-                    .flatten()
-                    .min()
+                let fixed = run.wall_deadline.min(run.lease_deadline);
+                Some(run.cpu_check.map_or(fixed, |check| check.min(fixed)))
             }
+            Phase::Idle if self.killed.is_none() => self.idle_deadline,
             Phase::Building(_) | Phase::Idle | Phase::Running(_) | Phase::Dead => None,
         };
         [phase, self.retry, self.kill_init].into_iter().flatten().min()
@@ -322,7 +340,7 @@ impl Cell {
 
     pub(super) fn renew(&mut self, lease_nanos: u64) {
         if let Phase::Running(run) = &mut self.phase {
-            run.lease_deadline = Moment::now().deadline_after(lease_nanos);
+            run.lease_deadline = Moment::now().plus(lease_nanos);
             self.tell(ToInit::Renew { lease_nanos });
         }
     }
@@ -351,6 +369,12 @@ impl Cell {
             None => {}
         }
         self.kill_first_process();
+    }
+
+    /// PID 1 has told the end: it has so long to end itself.
+    pub(super) fn expect_end(&mut self) {
+        self.kill_init
+            .get_or_insert(Moment::now().plus(LAST_BREATH_NANOS));
     }
 
     /// Kills PID 1, and with it the pid namespace; or, before it has a name, who is cloning it.

@@ -18,11 +18,6 @@ impl Moment {
         })
     }
 
-    /// 0 means "no deadline" on the wire.
-    pub(super) fn deadline_after(self, nanos: u64) -> Option<Moment> {
-        (nanos > 0).then_some(self.plus(nanos))
-    }
-
     pub(super) fn plus(self, nanos: u64) -> Moment {
         Moment(self.0.saturating_add(nanos))
     }

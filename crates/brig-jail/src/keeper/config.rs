@@ -99,6 +99,12 @@ pub struct KeeperConfig {
     pub ceilings: CellLimits,
     /// Cells at once, spares included.
     pub max_cells: usize,
+    /// No program runs longer, whatever a request names, and no cell waits longer for its program; nanoseconds.
+    pub wall_ceiling_nanos: u64,
+    /// No lease is longer, nanoseconds.
+    pub lease_ceiling_nanos: u64,
+    /// A request for less gets this.
+    pub minimum_level: Level,
     /// The host image.
     pub host_image: HostImage,
     /// What to do where the kernel refuses a new `/proc`.
@@ -128,6 +134,9 @@ impl KeeperConfig {
             prewarm: None,
             ceilings: CellLimits::CEILINGS,
             max_cells: 128,
+            wall_ceiling_nanos: 86_400 * SECOND,
+            lease_ceiling_nanos: 86_400 * SECOND,
+            minimum_level: Level::Workstation,
             host_image: HostImage {
                 python: PathBuf::from("/usr/bin/python3"),
                 read_only: Vec::new(),

@@ -125,6 +125,8 @@ impl<'c> Keeper<'c> {
         let watch = |descriptor, source| {
             epoll.add(descriptor, EpollEvent::new(EpollFlags::EPOLLIN, token(source, 0)))
         };
+        // No request takes a descriptor, and to close one can take as long as its sender likes.
+        sys::take_no_descriptors(socket.as_fd());
         watch(socket.as_fd(), Source::Daemon).map_err(failed("watch the daemon"))?;
         watch(signals.as_fd(), Source::Signals).map_err(failed("watch signals"))?;
         watch(timer.as_fd(), Source::Timer).map_err(failed("watch the timer"))?;
@@ -315,12 +317,23 @@ impl<'c> Keeper<'c> {
         for number in numbers {
             self.release(number);
         }
-        let deadline = Moment::now().plus(GOODBYE_NANOS);
-        while (!self.cells.is_empty() || self.daemon_is_dying()) && Moment::now() < deadline {
-            self.turn_bounded()?;
+        self.wait_for_the_last()?;
+        if let (Some(daemon), true) = (self.daemon, self.daemon_is_dying()) {
+            // It closed its socket or broke the protocol, and lives: it shall not go on listening without a keeper.
+            nix::sys::signal::kill(daemon, Signal::SIGKILL).ok();
+            self.wait_for_the_last()?;
         }
         if let Some(groups) = &self.host.cgroups {
             groups.remove();
+        }
+        Ok(())
+    }
+
+    /// Turns until cells and daemon are gone, at most for a while.
+    fn wait_for_the_last(&mut self) -> Result<(), KeeperError> {
+        let deadline = Moment::now().plus(GOODBYE_NANOS);
+        while (!self.cells.is_empty() || self.daemon_is_dying()) && Moment::now() < deadline {
+            self.turn_bounded()?;
         }
         Ok(())
     }

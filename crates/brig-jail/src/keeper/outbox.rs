@@ -5,6 +5,7 @@ use crate::protocol::Reply;
 use crate::sys::parent as sys;
 use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
+use nix::sys::socket::{Shutdown, shutdown};
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
@@ -66,8 +67,9 @@ impl Outbox {
         std::mem::replace(&mut self.interest, wanted) != wanted
     }
 
-    /// Nobody reads any more.
+    /// Nobody reads any more; a daemon that lives sees it.
     pub(super) fn close(&mut self) {
+        shutdown(self.socket.as_raw_fd(), Shutdown::Both).ok();
         self.queue.clear();
         self.closed = true;
     }

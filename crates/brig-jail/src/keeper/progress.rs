@@ -169,18 +169,22 @@ impl Keeper<'_> {
             return;
         };
         match said {
-            FromInit::Forked => {
-                if let Phase::Building(building) = &mut cell.phase {
+            FromInit::Forked => match &mut cell.phase {
+                Phase::Building(building) if building.progress == Progress::Cloning => {
                     building.progress = Progress::Forked;
+                    self.after_fork(number);
                 }
-                self.after_fork(number);
-            }
+                // Said once, and first.
+                Phase::Building(_) | Phase::Idle | Phase::Running(_) | Phase::Dead => self.give_up(number),
+            },
             FromInit::Ready { .. } => self.cell_is_ready(number, said, descriptors),
             FromInit::Failed(failure) => self.set_up_failed(number, failure),
-            FromInit::Ended { .. } => {
-                cell.ended.get_or_insert(said);
+            FromInit::Ended { .. } if cell.ended.is_none() && !matches!(cell.phase, Phase::Building(_)) => {
+                cell.ended = Some(said);
+                cell.expect_end();
                 self.try_to_end(number);
             }
+            FromInit::Ended { .. } => self.give_up(number),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What the daemon may ask for.
 
-use super::cell::{Cell, Making, Phase, Purpose};
+use super::cell::{Cell, Deadlines, Making, Phase, Purpose};
 use super::clock::Moment;
 use super::event_loop::{Keeper, Source};
 use super::host::{Host, Prepared};
@@ -29,6 +29,11 @@ fn in_stage(stage: Stage, item: u16) -> impl Fn(Errno) -> SetupFailure {
     }
 }
 
+/// A time that a request names, clamped. 0 asks for none, and there is always one.
+fn at_most(nanos: u64, ceiling: u64) -> u64 {
+    if nanos == 0 { ceiling } else { nanos.min(ceiling) }
+}
+
 impl Keeper<'_> {
     pub(super) fn carry_out(&mut self, request: Request) {
         match request {
@@ -50,13 +55,19 @@ impl Keeper<'_> {
                 cpu_nanos,
                 lease_nanos,
             } => {
+                let config = self.config;
                 if let Some(cell) = self.opened(cell).filter(|cell| matches!(cell.phase, Phase::Idle)) {
-                    cell.start(wall_nanos, cpu_nanos, lease_nanos);
+                    cell.start(Deadlines {
+                        wall_nanos: at_most(wall_nanos, config.wall_ceiling_nanos),
+                        cpu_nanos: at_most(cpu_nanos, config.ceilings.cpu_time_nanos),
+                        lease_nanos: at_most(lease_nanos, config.lease_ceiling_nanos),
+                    });
                 }
             }
             Request::Renew { cell, lease_nanos } => {
+                let ceiling = self.config.lease_ceiling_nanos;
                 if let Some(cell) = self.opened(cell) {
-                    cell.renew(lease_nanos);
+                    cell.renew(at_most(lease_nanos, ceiling));
                 }
             }
             Request::Kill { cell, reason } => {
@@ -97,6 +108,7 @@ impl Keeper<'_> {
         if image != ImageDigest::HOST {
             return Err(refusal(item::UNKNOWN_IMAGE, Errno::ENOENT));
         }
+        let level = level.at_least(self.config.minimum_level);
         if let Some(obstacle) = self.host.obstacle(self.config, level) {
             return Err(obstacle);
         }
@@ -138,6 +150,7 @@ impl Keeper<'_> {
         cell.level = level;
         cell.limits = limits;
         cell.purpose = Purpose::Opened;
+        cell.idle_deadline = Some(Moment::now().plus(self.config.wall_ceiling_nanos));
         cell.raise_class();
         let descriptors = std::mem::take(&mut cell.daemon_ends);
         let Some(cell) = self.cells.get(&number) else {

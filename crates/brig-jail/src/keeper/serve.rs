@@ -18,6 +18,7 @@ use std::path::Path;
 /// The process must be single-threaded, and stays so.
 pub fn run(config: &KeeperConfig, socket: OwnedFd, daemon: Option<Pid>) -> Result<ExitReason, KeeperError> {
     block_signals()?;
+    sys::raise_descriptor_limit();
     power::narrow(config)?;
     allow_descriptors();
     let host = open_host(config)?;
@@ -30,6 +31,7 @@ pub fn run(config: &KeeperConfig, socket: OwnedFd, daemon: Option<Pid>) -> Resul
 /// [`crate::client::KeeperLink::inherited`].
 pub fn serve(config: &KeeperConfig, program: &Path, args: &[OsString]) -> Result<ExitReason, KeeperError> {
     block_signals()?;
+    sys::raise_descriptor_limit();
     power::narrow(config)?;
     allow_descriptors();
     // Before the daemon: a host that cannot do it at all should say so before anything listens.

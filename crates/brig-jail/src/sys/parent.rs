@@ -1,7 +1,7 @@
 //! System calls of the keeper, of the short-lived process that clones a cell, and of the clients of both.
 
 use nix::errno::Errno;
-use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, sendmsg};
+use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, recvmsg, sendmsg};
 use nix::unistd::{ForkResult, Pid};
 use std::ffi::CStr;
 use std::io::{IoSlice, IoSliceMut};
@@ -40,19 +40,64 @@ pub(crate) fn receive_record(
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
     let mut parts = [IoSliceMut::new(buffer)];
     let message = recvmsg::<UnixAddr>(socket.as_raw_fd(), &mut parts, Some(&mut control), flags)?;
-    let mut descriptors = Vec::new();
-    for part in message.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(received) = part {
-            descriptors.extend(received.into_iter().map(own));
-        }
-    }
-    if message
-        .flags
-        .intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC)
-    {
+    let (length, flags) = (message.bytes, message.flags);
+    // Owned before anything can fail: the kernel has installed what fitted, also of a message that was cut off.
+    let descriptors: Vec<OwnedFd> = passed_descriptors(&control).into_iter().map(own).collect();
+    if flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC) {
         return Err(Errno::EMSGSIZE);
     }
-    Ok((message.bytes, descriptors))
+    Ok((length, descriptors))
+}
+
+/// The descriptors in a buffer of control messages that was all zero before the kernel wrote it. nix reads none of a
+/// message that was cut off, and so would leave them open for ever.
+fn passed_descriptors(control: &[u8]) -> Vec<RawFd> {
+    const HEADER: usize = size_of::<libc::cmsghdr>();
+    let mut found = Vec::new();
+    let mut rest = control;
+    while let Some((head, _)) = rest.split_at_checked(HEADER) {
+        let word = |at: usize| {
+            let bytes = head.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
+            bytes.map_or(0, i32::from_ne_bytes)
+        };
+        let length = head
+            .first_chunk::<8>()
+            .map_or(0, |bytes| usize::from_ne_bytes(*bytes));
+        let Some(payload) = rest.get(HEADER..length) else {
+            break;
+        };
+        if (word(8), word(12)) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
+            let numbers = payload.chunks_exact(size_of::<RawFd>());
+            found.extend(numbers.filter_map(|bytes| bytes.try_into().ok().map(RawFd::from_ne_bytes)));
+        }
+        rest = rest.get(length.next_multiple_of(8)..).unwrap_or(&[]);
+    }
+    found
+}
+
+/// Makes senders of descriptors to this socket fail, where the kernel can (Linux 6.16). Elsewhere what comes is closed unseen.
+pub(crate) fn take_no_descriptors(socket: BorrowedFd<'_>) {
+    const SO_PASSRIGHTS: libc::c_int = 83;
+    let off: libc::c_int = 0;
+    let length = libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap_or(4);
+    // SAFETY: the kernel reads `length` bytes of the live local `off`, which is exactly its size.
+    unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_PASSRIGHTS,
+            (&raw const off).cast(),
+            length,
+        )
+    };
+}
+
+/// Raises the soft limit of open descriptors to the hard one: a cell takes a dozen.
+pub(crate) fn raise_descriptor_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard).ok();
+    }
 }
 
 /// Bytes of control data that hold this many descriptors.

@@ -24,6 +24,7 @@ use brig_jail::protocol::{
     CellFacts, CellLimits, CellNumber, CellReceipt, ImageDigest, KillReason, Level, Network, Reply, Request,
 };
 use brig_jail::stage::SetupFailure;
+use libtest_mimic::{Completion, Failed};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -114,12 +115,17 @@ impl Keeper {
 
     /// With a command in front, such as `setpriv …`, to be somebody else.
     pub fn start_as(config: &KeeperConfig, prefix: &[&str]) -> Keeper {
+        Keeper::start_with(config, &init_program(), prefix)
+    }
+
+    /// With another program as the PID 1 of its cells.
+    pub fn start_with(config: &KeeperConfig, init: &Path, prefix: &[&str]) -> Keeper {
         let json = serde_json::to_string(config).unwrap();
         let mut command: Vec<String> = prefix.iter().map(|word| (*word).to_owned()).collect();
         command.push(std::env::current_exe().unwrap().to_str().unwrap().to_owned());
         command.push(KEEPER_WORD.to_owned());
         command.push(json);
-        command.push(init_program().to_str().unwrap().to_owned());
+        command.push(init.to_str().unwrap().to_owned());
         let program = PathBuf::from(command.remove(0));
         let (link, child) = brig_jail::embedded::spawn_keeper(&program, command).unwrap();
         Keeper { link, child, next: 1 }
@@ -373,4 +379,22 @@ pub fn is_root() -> bool {
         .arg("-u")
         .output()
         .is_ok_and(|output| output.stdout == b"0\n")
+}
+
+/// Why a test cannot be run here; carried out of it by unwinding.
+struct Skipped(&'static str);
+
+pub fn skip(reason: &'static str) -> ! {
+    std::panic::resume_unwind(Box::new(Skipped(reason)))
+}
+
+/// A skip is told with its reason and counted as one, never as passed.
+pub fn seen_or_skipped(body: fn()) -> Result<Completion, Failed> {
+    match std::panic::catch_unwind(body) {
+        Ok(()) => Ok(Completion::Completed),
+        Err(unwound) => match unwound.downcast::<Skipped>() {
+            Ok(skipped) => Ok(Completion::ignored_with(skipped.0)),
+            Err(panic) => std::panic::resume_unwind(panic),
+        },
+    }
 }

@@ -14,6 +14,15 @@ pub struct Residue {
 }
 
 impl Residue {
+    /// Of a keeper without a cell; waits until the last one is forgotten.
+    pub fn idle(keeper: &Keeper) -> Residue {
+        until("every cell is forgotten", || {
+            let now = Residue::of(keeper);
+            now.children == 0 && now.groups == 0
+        });
+        Residue::of(keeper)
+    }
+
     pub fn of(keeper: &Keeper) -> Residue {
         let proc = PathBuf::from(format!("/proc/{}", keeper.child.id()));
         let mounts = std::fs::read_to_string(proc.join("mountinfo")).unwrap();
@@ -90,6 +99,23 @@ pub fn until(what: &str, mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + patience;
     while !done() {
         assert!(Instant::now() < deadline, "not within {patience:?}: {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// Until no more is left than `before`; `meanwhile` is done again and again.
+pub fn until_as_before(keeper: &Keeper, before: &Residue, mut meanwhile: impl FnMut()) {
+    let deadline = Instant::now() + stretched(PATIENCE);
+    loop {
+        meanwhile();
+        let now = Residue::of(keeper);
+        if now == *before {
+            return;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "left behind: {now:?} instead of {before:?}"
+        );
         std::thread::yield_now();
     }
 }
