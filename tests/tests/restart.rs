@@ -23,6 +23,7 @@ fn main() -> ExitCode {
             queued_jobs,
         ),
         trial("SIGTERM lets running jobs end", drain),
+        trial("SIGTERM just after it listens is a stop in order", stop_early),
         trial(
             "a second SIGTERM stops at once and says so in the record",
             stop_at_once,
@@ -126,6 +127,15 @@ fn drain() -> Result<()> {
     daemon.start_again()?;
     let record = wait_for(&daemon, &id, &["finished"])?;
     ensure!(record["verdict"]["kind"] == "exited", "{record}");
+    daemon.stop()
+}
+
+fn stop_early() -> Result<()> {
+    let mut daemon = start(&[])?;
+    for _ in 0..5 {
+        daemon.stop()?;
+        daemon.start_again()?;
+    }
     daemon.stop()
 }
 

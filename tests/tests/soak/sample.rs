@@ -16,18 +16,19 @@ const QUIET_WITHIN: Duration = Duration::from_secs(8);
 /// So many looks without a change are calm: a third of a second.
 const CALM_LOOKS: u32 = 16;
 
-/// What is counted, and how much it may grow over the whole run, by the fitted line. `None`: shown only, because
-/// everybody on the machine contributes or because it must grow (a record per job).
+/// What is counted, and how much it may grow over the whole run, by the fitted line: a little more than what comes and
+/// goes by itself (threads for blocking calls, mounts of somebody else), far less than one per hundred jobs. `None`:
+/// shown only, because everybody on the machine contributes or because it must grow (a record per job).
 pub(crate) const COLUMNS: [(&str, Option<f64>); 18] = [
-    ("keeper fds", Some(2.0)),
+    ("keeper fds", Some(4.0)),
     ("keeper threads", Some(0.5)),
     ("keeper KiB", Some(1024.0)),
-    ("daemon fds", Some(2.0)),
-    ("daemon threads", Some(1.5)),
+    ("daemon fds", Some(4.0)),
+    ("daemon threads", Some(4.0)),
     ("daemon KiB", None),
-    ("processes", Some(1.5)),
-    ("namespaces", Some(3.0)),
-    ("keeper mounts", Some(0.5)),
+    ("processes", Some(3.0)),
+    ("namespaces", Some(8.0)),
+    ("keeper mounts", Some(4.0)),
     ("host mounts", None),
     ("groups", Some(4.0)),
     ("temporary files", Some(0.5)),

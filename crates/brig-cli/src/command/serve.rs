@@ -96,6 +96,8 @@ impl Args {
 
 /// The first status that means a signal.
 const KILLED: i32 = 128;
+/// Asked to stop before it could hear of it: nothing was begun yet.
+const STOPPED_EARLY: i32 = KILLED + 15;
 
 /// The keeper's process.
 pub(crate) fn run(args: &Args) -> ExitCode {
@@ -118,7 +120,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     let ended = keeper::serve(&keeper_config, Path::new("/proc/self/exe"), &daemon_args);
     sockets.iter().for_each(|name| remove_socket(name));
     match ended {
-        Ok(ExitReason::Drained) => ExitCode::SUCCESS,
+        Ok(ExitReason::Drained | ExitReason::DaemonGone(Some(STOPPED_EARLY))) => ExitCode::SUCCESS,
         Ok(ExitReason::DaemonGone(None | Some(KILLED..))) => refuse(
             "the daemon was killed; every cell was ended",
             DaemonExit::Internal,
@@ -171,6 +173,8 @@ fn daemon(args: &Args) -> Result<DaemonExit, (String, DaemonExit)> {
         .build()
         .map_err(|error| internal(&error))?;
     runtime.block_on(async {
+        // First: whoever stops a service that only just listens means it no less.
+        let shutdown = Shutdown::on_signals().map_err(|error| internal(&error))?;
         let brought = Brought {
             link,
             listeners,
@@ -185,7 +189,6 @@ fn daemon(args: &Args) -> Result<DaemonExit, (String, DaemonExit)> {
                 }
                 PartsError::Backend(error) => (format!("{error:#}"), DaemonExit::Internal),
             })?;
-        let shutdown = Shutdown::on_signals().map_err(|error| internal(&error))?;
         let served = brig_daemon::serve(config, parts, shutdown).await;
         served.map_err(|error| (chain(&error), DaemonExit::from(&error)))
     })

@@ -11,14 +11,14 @@ use async_trait::async_trait;
 use brig_core::backend::{OutputPiece, OutputSink};
 use brig_core::outcome::StreamSummary;
 use brig_core::spec::Blob;
-use brig_core::store::StoreError;
+use brig_core::store::{StoreError, Trim};
 use brig_core::{EventBody, JobEventRecord, KillCause, StreamName, Timestamp};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use tracing::error;
+use tracing::{error, warn};
 
 /// Bytes that may wait for a commit before the program has to wait.
 const PENDING_MAX: usize = 1024 * 1024;
@@ -28,6 +28,10 @@ const BATCH_FULL: usize = 128 * 1024;
 const BURST: u32 = 64;
 /// The pause between small commits after that; the burst comes back at this rate.
 const PACE: Duration = Duration::from_millis(10);
+/// How long a full disk is waited for before the program is given up.
+const ROOM_PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is looked at meanwhile.
+const ROOM_PAUSE: Duration = Duration::from_millis(250);
 /// Bytes that may be left to the final commit.
 const LAST_MAX: usize = 64 * 1024;
 
@@ -45,6 +49,8 @@ struct Inner {
     taken: [u64; 2],
     ledger: Ledger,
     phase: Phase,
+    /// What broke it.
+    failure: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -67,6 +73,7 @@ impl Journal {
                 taken: [0; 2],
                 ledger: Ledger::new(kept),
                 phase: Phase::Open,
+                failure: None,
             }),
             work: Notify::new(),
             room: Notify::new(),
@@ -89,9 +96,9 @@ impl Journal {
         self.work.notify_one();
     }
 
-    /// Whether the store failed.
-    pub(crate) fn is_broken(&self) -> bool {
-        self.lock().phase == Phase::Broken
+    /// Why the store did not take everything, if it did not.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.lock().failure.clone()
     }
 
     /// Commits batches until closed; then all but a small rest, which is given back for the final commit.
@@ -147,8 +154,7 @@ impl Journal {
 
     async fn commit_batch(&self, batch: Batch, engine: &Engine, seat: &Seat) -> Result<(), StoreError> {
         let trim = self.lock().ledger.next_trim();
-        let now = Timestamp::now();
-        let records = engine.store.append(seat.attempt, batch.events, trim, now).await?;
+        let records = append(engine, seat, batch.events, trim).await?;
         let fresh = self.record(records);
         engine.publish(fresh, None);
         self.trim(engine, seat).await
@@ -160,11 +166,7 @@ impl Journal {
             let Some(trim) = self.lock().ledger.next_trim() else {
                 return Ok(());
             };
-            let nothing = Vec::new();
-            engine
-                .store
-                .append(seat.attempt, nothing, Some(trim), Timestamp::now())
-                .await?;
+            append(engine, seat, Vec::new(), Some(trim)).await?;
         }
     }
 
@@ -185,6 +187,7 @@ impl Journal {
         error!(job = %seat.attempt.job, %error, "output cannot be stored; the program is killed");
         let mut inner = self.lock();
         inner.phase = Phase::Broken;
+        inner.failure.get_or_insert_with(|| error.to_string());
         inner.pending.clear();
         drop(inner);
         self.room.notify_waiters();
@@ -217,6 +220,26 @@ impl Journal {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Adds to the job's events. While the disk is full the program waits, as for any slow store: somebody may make room.
+async fn append(
+    engine: &Engine,
+    seat: &Seat,
+    events: Vec<EventBody>,
+    trim: Option<Trim>,
+) -> Result<Vec<JobEventRecord>, StoreError> {
+    let patience = Instant::now() + ROOM_PATIENCE;
+    loop {
+        let now = Timestamp::now();
+        match engine.store.append(seat.attempt, events.clone(), trim, now).await {
+            Err(StoreError::DiskFull) if Instant::now() < patience && seat.killed().is_none() => {
+                warn!(job = %seat.attempt.job, "the disk is full; the program waits for room");
+                tokio::time::sleep(ROOM_PAUSE).await;
+            }
+            told => return told,
+        }
     }
 }
 

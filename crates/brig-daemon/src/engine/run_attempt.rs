@@ -21,6 +21,9 @@ const END_PAUSES: [Duration; 4] = [
     Duration::from_secs(4),
 ];
 
+/// The pause after those, while the disk is full: somebody will make room, and a verdict is not thrown away.
+const ROOM_PAUSE: Duration = Duration::from_millis(500);
+
 /// Runs a claimed job to its recorded end.
 pub(crate) async fn run_attempt(engine: &Arc<Engine>, claim: Claim, seat: &Arc<Seat>) {
     let job = claim.job;
@@ -135,9 +138,11 @@ async fn collect(engine: &Engine, job: &Job, cell: &mut dyn Environment) -> Coll
     }
 }
 
-/// Writes the end, then tells it. A store that fails is asked again while the lease may hold.
+/// Writes the end, then tells it. A store that fails is asked again while the lease may hold, a full disk until there
+/// is room: meanwhile the rescuer of this daemon takes nobody's lease for lost.
 async fn record_end(engine: &Engine, job: &Job, seat: &Seat, end: AttemptEnd, rest: Vec<EventBody>) {
     let mut pauses = END_PAUSES.into_iter();
+    let _unrecorded = engine.expiry.hold_back();
     loop {
         let now = Timestamp::now();
         match engine
@@ -163,6 +168,9 @@ async fn record_end(engine: &Engine, job: &Job, seat: &Seat, end: AttemptEnd, re
                 Some(pause) => {
                     warn!(%error, "the end could not be recorded yet");
                     tokio::time::sleep(pause).await;
+                }
+                None if matches!(error, StoreError::DiskFull) && !engine.is_stopping() => {
+                    tokio::time::sleep(ROOM_PAUSE).await;
                 }
                 None => {
                     error!(%error, "the end could not be recorded; the lease will run out");

@@ -55,7 +55,7 @@ impl Lived {
         rest: &[EventBody],
     ) -> AttemptEnd {
         let Judgement::Ran { verdict, flags } = judge(&self.exit.facts, &job.spec.limits) else {
-            return abandoned(engine, journal.is_broken());
+            return abandoned(engine, journal.failure());
         };
         let Exit {
             facts,
@@ -110,11 +110,11 @@ impl Unfinished {
         // A cell that we killed fails in one way or another: that is no fault.
         match (seat.killed(), cell) {
             (Some(KillCause::Cancelled), Some(cell)) => return cancelled_early(job, cell.receipt().clone()),
-            (Some(KillCause::Abandoned), _) => return abandoned(engine, false),
+            (Some(KillCause::Abandoned), _) => return abandoned(engine, None),
             (Some(_) | None, _) => {}
         }
         let (failure, retry) = match self {
-            Self::Killed => return abandoned(engine, false),
+            Self::Killed => return abandoned(engine, None),
             Self::SecretsLost => (secrets_lost(), Retry::Never),
             Self::Input { file, error } => (input_failure(file, &error), Retry::Never),
             Self::Backend(error) => (backend_failure(&error), retry_of(error.fault())),
@@ -171,21 +171,21 @@ fn secrets_lost() -> Failure {
 }
 
 /// Brig gave the program up.
-fn abandoned(engine: &Engine, journal_broken: bool) -> AttemptEnd {
+fn abandoned(engine: &Engine, unstored: Option<String>) -> AttemptEnd {
     // A daemon without its keeper stops, too: the cause is told, not what followed from it.
     let reason = if engine.backend_lost.is_cancelled() {
-        "the keeper is gone"
+        "the keeper is gone".to_owned()
     } else if engine.is_stopping() {
-        "the daemon was stopped"
-    } else if journal_broken {
-        "its output could not be stored"
+        "the daemon was stopped".to_owned()
+    } else if let Some(why) = unstored {
+        format!("its output could not be stored: {why}")
     } else {
-        "its lease was lost"
+        "its lease was lost".to_owned()
     };
     AttemptEnd::Faulted {
         failure: Failure::Interrupted {
             retryable: true,
-            reason: reason.to_owned(),
+            reason,
         },
         retry: Retry::IfAttemptsLeft,
     }

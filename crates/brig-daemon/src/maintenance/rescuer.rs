@@ -5,7 +5,7 @@ use crate::engine::Engine;
 use brig_core::store::{Changed, StoreError};
 use brig_core::{JobState, Timestamp};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tracing::{error, info};
@@ -13,11 +13,26 @@ use tracing::{error, info};
 /// How long to wait after the store failed.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 
+/// How soon leases are looked at again that were left alone.
+const HELD_BACK: Duration = Duration::from_millis(500);
+
 /// When the next time-out may run out, so that the rescuer sleeps until then.
 #[derive(Debug)]
 pub(crate) struct ExpiryClock {
     next: AtomicI64,
     earlier: Notify,
+    /// Attempts of this daemon that have ended and whose end is not recorded yet.
+    held_back: AtomicUsize,
+}
+
+/// Leases are left alone until it is dropped.
+#[derive(Debug)]
+pub(crate) struct HeldBack<'a>(&'a ExpiryClock);
+
+impl Drop for HeldBack<'_> {
+    fn drop(&mut self) {
+        self.0.held_back.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl Default for ExpiryClock {
@@ -25,11 +40,22 @@ impl Default for ExpiryClock {
         Self {
             next: AtomicI64::new(i64::MAX),
             earlier: Notify::new(),
+            held_back: AtomicUsize::new(0),
         }
     }
 }
 
 impl ExpiryClock {
+    /// An attempt of this daemon has ended and waits for its record: no lease is taken for lost meanwhile.
+    pub(crate) fn hold_back(&self) -> HeldBack<'_> {
+        self.held_back.fetch_add(1, Ordering::AcqRel);
+        HeldBack(self)
+    }
+
+    fn is_held_back(&self) -> bool {
+        self.held_back.load(Ordering::Acquire) > 0
+    }
+
     /// Something runs out at `time`: wakes the rescuer only when it would sleep longer.
     pub(crate) fn not_later_than(&self, time: Timestamp) {
         let before = self.next.fetch_min(time.as_millis(), Ordering::AcqRel);
@@ -81,14 +107,22 @@ async fn rescue(engine: &Engine) -> Result<(), StoreError> {
         engine.store.expire_queue(now).await?,
         "it waited too long",
     );
-    tell(
-        engine,
-        engine.store.expire_leases(now).await?,
-        "its lease ran out",
-    );
+    let held_back = engine.expiry.is_held_back();
+    if !held_back {
+        tell(
+            engine,
+            engine.store.expire_leases(now).await?,
+            "its lease ran out",
+        );
+    }
     if let Some(next) = engine.store.next_expiry().await? {
         // Never at once again, should the store count in coarser steps.
-        engine.expiry.not_later_than(next.plus(Duration::from_millis(1)));
+        let soonest = next.plus(Duration::from_millis(1));
+        engine.expiry.not_later_than(if held_back {
+            soonest.max(now.plus(HELD_BACK))
+        } else {
+            soonest
+        });
     }
     Ok(())
 }
