@@ -20,8 +20,14 @@ pub fn trial(name: impl Into<String>, body: impl FnOnce() -> Result<()> + Send +
 /// same two cores would disturb.
 #[must_use]
 pub fn run(trials: Vec<Trial>) -> ExitCode {
+    run_at_once(trials, 1)
+}
+
+/// Runs so many trials at once: for suites that look neither at the time nor at what else is on the machine.
+#[must_use]
+pub fn run_at_once(trials: Vec<Trial>, at_once: usize) -> ExitCode {
     let mut arguments = Arguments::from_args();
-    arguments.test_threads = Some(1);
+    arguments.test_threads = Some(at_once);
     let conclusion = libtest_mimic::run(&arguments, trials);
     crate::modes::take_back_groups();
     conclusion.exit_code()

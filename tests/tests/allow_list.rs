@@ -14,7 +14,7 @@ use brig_tests::needs::{self, Program};
 use brig_tests::seen::Seen;
 use brig_tests::skip::Skip;
 use brig_tests::stage::Stage;
-use brig_tests::suite::{run, trial};
+use brig_tests::suite::{run_at_once, trial};
 use brig_tests::system_calls_page;
 use libtest_mimic::Trial;
 use std::collections::BTreeSet;
@@ -57,7 +57,7 @@ fn main() -> ExitCode {
             trials.push(trial("the programs can be staged", move || Err(error)))
         }
     }
-    run(trials)
+    run_at_once(trials, 2)
 }
 
 fn every_rule_has_a_program() -> Result<()> {

@@ -1,6 +1,6 @@
 //! What a person at a shell sees: raw output as it comes, exit codes, messages that say what to do.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use brig_tests::modes::{Mode, Privilege, Reach};
 use brig_tests::process::{self, Done};
 use brig_tests::skip::Skip;
@@ -210,10 +210,25 @@ fn doctor(shell: &Shell) -> Result<()> {
         done.code(),
         people.code()
     );
+    let (for_people, _) = texts(&people);
+    for text in [&for_people, &told] {
+        let count = allowed_calls(text).with_context(|| format!("no count of calls: {text}"))?;
+        ensure!((120..=160).contains(&count), "{count} calls are allowed: {text}");
+    }
     if shell.mode.privilege == Privilege::Root {
         ensure!(done.code() == 0, "exit {}: {told}", done.code());
     }
     Ok(())
+}
+
+/// How many system calls a report says are allowed.
+fn allowed_calls(text: &str) -> Option<u32> {
+    let (before, _) = text.split_once(" calls allowed")?;
+    before
+        .rsplit(|letter: char| !letter.is_ascii_digit())
+        .next()?
+        .parse()
+        .ok()
 }
 
 /// The shipped program must refuse every attempt to turn a layer off.

@@ -46,6 +46,7 @@ const X32_END: u32 = 0x8000_0000;
 const LOAD: u16 = 0x20;
 const JUMP_IF_EQUAL: u16 = 0x15;
 const JUMP_IF_GREATER_OR_EQUAL: u16 = 0x35;
+const JUMP: u16 = 0x05;
 const RETURN: u16 = 0x06;
 /// Offsets in `struct seccomp_data`.
 const NUMBER: u32 = 0;
@@ -112,6 +113,24 @@ pub fn deny(architecture: Architecture, numbers: &[u32]) -> Vec<FilterInstructio
     program
 }
 
+/// One program out of several: what one of them allows is asked of the next, and any other answer is the answer.
+pub fn chain(programs: Vec<Vec<FilterInstruction>>) -> Vec<FilterInstruction> {
+    let mut chained = Vec::new();
+    let last = programs.len().saturating_sub(1);
+    for (index, program) in programs.into_iter().enumerate() {
+        let length = u32::try_from(program.len()).unwrap_or(u32::MAX);
+        for (at, one) in (1..=length).zip(program) {
+            let is_allowed = one.code == RETURN && one.k == RETURN_ALLOW;
+            chained.push(if is_allowed && index < last {
+                plain(JUMP, length - at)
+            } else {
+                one
+            });
+        }
+    }
+    chained
+}
+
 #[cfg(test)]
 pub(crate) mod interpreter {
     //! Runs a seccomp program as the kernel would, for tests of filters.
@@ -158,7 +177,7 @@ pub(crate) mod interpreter {
                     accumulator &= one.k;
                     continue;
                 }
-                0x05 => {
+                JUMP => {
                     at += usize::try_from(one.k).unwrap();
                     continue;
                 }
@@ -202,6 +221,25 @@ mod tests {
         ] {
             assert_eq!(run(&filter, &call(number, architecture)), answer, "{number:#x}");
         }
+    }
+
+    #[test]
+    fn the_first_program_of_a_chain_that_does_not_allow_answers() {
+        let native = Architecture::X86_64.audit_number();
+        let refuse = |number, errno| {
+            vec![
+                plain(LOAD, NUMBER),
+                jump(JUMP_IF_EQUAL, number, 1, 0),
+                plain(RETURN, RETURN_ALLOW),
+                plain(RETURN, RETURN_ERRNO | errno),
+            ]
+        };
+        let one = chain(vec![refuse(3, 1), refuse(4, 2), refuse(3, 7)]);
+        for (number, answer) in [(3, RETURN_ERRNO | 1), (4, RETURN_ERRNO | 2), (5, RETURN_ALLOW)] {
+            assert_eq!(run(&one, &call(number, native)), answer, "{number}");
+        }
+        assert_eq!(chain(vec![refuse(3, 1)]), refuse(3, 1));
+        assert!(chain(Vec::new()).is_empty());
     }
 
     #[test]

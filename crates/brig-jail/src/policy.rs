@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use thiserror::Error;
 
-use crate::bpf::{Architecture, RETURN_USER_NOTIFICATION, foreign_abi};
+use crate::bpf::{Architecture, RETURN_USER_NOTIFICATION, chain, foreign_abi};
 use crate::plan::{FilterInstruction, FilterStack, Listener};
 
 mod calls;
@@ -222,7 +222,8 @@ fn target(architecture: Architecture) -> TargetArch {
     }
 }
 
-/// The compiler gives a filter one answer for what matches, so there is one filter per errno.
+/// The compiler gives a filter one answer for what matches, so it makes one program per errno; they are chained to one
+/// filter, because every filter costs 30 ns at every call whose arguments are looked at.
 fn compile_probed(
     architecture: Architecture,
     probed: &[ProbedRule],
@@ -237,12 +238,17 @@ fn compile_probed(
             &rule.any,
         )?;
     }
-    let filters = by_errno.into_iter().map(|(errno, rules)| {
+    let programs = by_errno.into_iter().map(|(errno, rules)| {
         let answer = SeccompAction::Errno(u32::from(errno));
         let filter = SeccompFilter::new(rules, SeccompAction::Allow, answer, target(architecture))?;
         Ok(instructions(&BpfProgram::try_from(filter)?))
     });
-    filters.collect()
+    let chained = chain(programs.collect::<Result<_, PolicyError>>()?);
+    Ok(if chained.is_empty() {
+        Vec::new()
+    } else {
+        vec![chained]
+    })
 }
 
 /// Marks the answer that becomes "ask the listener": the compiler does not know that answer yet.

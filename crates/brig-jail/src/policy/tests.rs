@@ -134,7 +134,9 @@ const NEVER: &str =
     setdomainname setuid setgid setresuid setresgid setgroups capset seccomp open_by_handle_at
     name_to_handle_at quotactl syslog personality kcmp pidfd_getfd memfd_secret process_madvise
     move_pages migrate_pages fanotify_init lookup_dcookie vhangup shmget semget msgget mq_open
-    ioprio_set statmount listmount";
+    ioprio_set statmount listmount mincore cachestat readahead rt_sigqueueinfo rt_tgsigqueueinfo sched_setattr
+    sched_setparam timer_settime execveat fanotify_mark remap_file_pages modify_ldt ioperm iopl uselib
+    nfsservctl lsm_set_self_attr map_shadow_stack mseal file_setattr";
 
 #[test]
 fn no_call_is_known_to_be_dangerous_and_allowed() {
@@ -414,4 +416,29 @@ fn the_table_of_calls_agrees_with_libc() {
         assert_eq!(call_name(number), Some(name));
     }
     assert!(!is_known_call(5000));
+}
+
+/// A refused call is told by its name, whichever it is.
+#[test]
+fn every_number_that_the_kernel_gave_has_one_name() {
+    // Up to Linux 6.17. What lies between are numbers that no architecture or only another one has.
+    let (x86_64, aarch64) = (
+        (0..=334).chain(424..=469).collect::<Vec<u32>>(),
+        (0..=243).chain(260..=294).chain(424..=469).collect::<Vec<u32>>(),
+    );
+    for (architecture, numbers) in [(Architecture::X86_64, x86_64), (Architecture::Aarch64, aarch64)] {
+        for number in numbers {
+            let names: Vec<&str> = calls::CALLS
+                .iter()
+                .filter(|(name, _, _)| call_number(architecture, name) == Some(number))
+                .map(|(name, _, _)| *name)
+                .collect();
+            assert_eq!(names.len(), 1, "{architecture:?} {number}: {names:?}");
+        }
+    }
+    let mut names: Vec<&str> = calls::CALLS.iter().map(|(name, _, _)| *name).collect();
+    let all = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), all, "a name is there twice");
 }
