@@ -31,3 +31,4 @@ pub mod slack;
 pub mod stage;
 pub mod suite;
 pub mod system_calls_page;
+pub mod witness;

@@ -4,6 +4,7 @@
 //! one place: it stretches how long the harness waits and how *late* something may be. Nothing else is stretched: what
 //! a program may reach, and how early a limit may strike, are the same on every machine.
 
+use anyhow::Result;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -30,4 +31,15 @@ pub fn stretched(limit: Duration) -> Duration {
 #[must_use]
 pub fn stretched_ms(limit: f64) -> f64 {
     limit * f64::from(factor())
+}
+
+/// Whether others use the CPUs so much that nobody gets a whole one.
+///
+/// # Errors
+/// When the host does not tell.
+pub fn is_busy() -> Result<bool> {
+    let cores = std::thread::available_parallelism()?.get();
+    let load = std::fs::read_to_string("/proc/loadavg")?;
+    let load: f64 = load.split(' ').next().unwrap_or_default().parse()?;
+    Ok(load > 1.5 * f64::from(u32::try_from(cores)?))
 }

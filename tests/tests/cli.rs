@@ -40,6 +40,7 @@ fn main() -> ExitCode {
         trials.push(case("mistakes on the command line are usage errors", usage));
         trials.push(case("an unreachable daemon is said so", unreachable));
         trials.push(case("doctor shows every layer", doctor));
+        trials.push(case("a job runs under nice, too", under_nice));
         trials.push(case(
             "without the feature no layer can be turned off",
             no_control_arms,
@@ -232,6 +233,21 @@ fn allowed_calls(text: &str) -> Option<u32> {
 }
 
 /// The shipped program must refuse every attempt to turn a layer off.
+/// An ordinary user may not raise what was put into a lower class.
+fn under_nice(shell: &Shell) -> Result<()> {
+    let directory = shell.stage.directory(shell.mode)?;
+    let mut command = shell.mode.command(std::path::Path::new("/usr/bin/nice"));
+    command.args(["-n", "5"]).arg(&shell.stage.brig);
+    command
+        .args(["run", "--embedded", "-c", "print(6 * 7)"])
+        .current_dir(directory.path())
+        .env("HOME", directory.path());
+    let done = process::run(command, Vec::new(), PATIENCE)?;
+    let (stdout, stderr) = texts(&done);
+    ensure!(done.code() == 0 && stdout == "42\n", "{stdout}{stderr}");
+    Ok(())
+}
+
 fn no_control_arms(shell: &Shell) -> Result<()> {
     let directory = shell.stage.directory(shell.mode)?;
     let mut command = shell.mode.command(&shell.stage.brig);

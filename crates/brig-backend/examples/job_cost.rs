@@ -101,7 +101,7 @@ async fn job(backend: &JailBackend, level: IsolationLevel) -> Result<[Duration; 
         env: vec![],
         redact: vec![],
         stdin,
-        lease: Duration::from_secs(60),
+        lease_until: std::time::Instant::now() + Duration::from_secs(60),
     };
     let begun = Instant::now();
     let mut cell = backend.open(&request).await?;

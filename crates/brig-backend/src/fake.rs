@@ -16,7 +16,7 @@ use brig_core::spec::{IsolationLevel, OutputPattern};
 use brig_jail::files::GlobSet;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// One thing that a scripted program does.
@@ -48,7 +48,7 @@ pub enum Seen {
     /// A program was started.
     Started(Start),
     /// The lease was renewed.
-    Renewed(Duration),
+    Renewed(Instant),
     /// A kill, also one that came too late.
     Killed(KillCause),
     /// Files were collected.
@@ -186,8 +186,8 @@ impl CellControl for FakeControl {
         self.killed.cancel();
     }
 
-    fn renew(&self, lease: Duration) {
-        self.backend.see(Seen::Renewed(lease));
+    fn renew(&self, lease_until: Instant) {
+        self.backend.see(Seen::Renewed(lease_until));
     }
 }
 

@@ -13,7 +13,7 @@ use crate::receipt::Receipt;
 use crate::spec::{FileMode, ImageName, IsolationLevel, NetworkPolicy, OutputPattern, WorkspacePath};
 use async_trait::async_trait;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Which cell is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,8 +78,8 @@ pub struct Execution {
     pub redact: Vec<String>,
     /// Standard input.
     pub stdin: Bulk,
-    /// The cell kills itself this long after start without a renewal.
-    pub lease: Duration,
+    /// When the cell kills itself without a renewal.
+    pub lease_until: Instant,
 }
 
 /// Receives output while the program runs.
@@ -102,8 +102,8 @@ pub struct OutputPiece {
 pub trait CellControl: Send + Sync + std::fmt::Debug {
     /// Kills every process of the cell. The first cause wins.
     fn kill(&self, cause: KillCause);
-    /// The lease was renewed: re-arms the cell's dead-man timer.
-    fn renew(&self, lease: Duration);
+    /// The lease was renewed: the cell kills itself at this moment, and no sooner.
+    fn renew(&self, lease_until: Instant);
 }
 
 /// What only the program itself can tell. Bounded, and never trusted.

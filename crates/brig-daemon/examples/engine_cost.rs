@@ -34,7 +34,7 @@ struct Cell(Receipt);
 
 impl CellControl for Nothing {
     fn kill(&self, _: KillCause) {}
-    fn renew(&self, _: Duration) {}
+    fn renew(&self, _: std::time::Instant) {}
 }
 
 fn receipt() -> Receipt {

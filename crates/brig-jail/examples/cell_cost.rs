@@ -139,7 +139,7 @@ impl Keeper {
             cell,
             wall_nanos: 20 * SECOND,
             cpu_nanos: SECOND,
-            lease_nanos: 60 * SECOND,
+            lease_until_nanos: brig_jail::boot_time::nanos_after(std::time::Duration::from_secs(60)),
         })?;
         let spec = ExecSpec {
             argv: command.iter().map(|word| (*word).into()).collect(),

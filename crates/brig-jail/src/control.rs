@@ -54,18 +54,18 @@ pub const PLAN_IN_MEMFD: u8 = 0x51;
 /// From the keeper to PID 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ToInit {
-    /// The program starts: kill everything after `wall_nanos`, and after `lease_nanos` without a `Renew`
-    /// (both on CLOCK_BOOTTIME, counted from the arrival of this record).
+    /// The program starts: kill everything after `wall_nanos`, counted from the arrival of this record, and at
+    /// `lease_until_nanos` without a `Renew` (both on CLOCK_BOOTTIME).
     Start {
         /// Wall-clock limit, nanoseconds, with the keeper's margin already added. 0: none.
         wall_nanos: u64,
-        /// Dead-man timer, nanoseconds. 0: none.
-        lease_nanos: u64,
+        /// Dead-man timer: a moment, nanoseconds of [`crate::boot_time`]. 0: none.
+        lease_until_nanos: u64,
     },
     /// Re-arm the dead-man timer.
     Renew {
-        /// From now, nanoseconds. 0: none.
-        lease_nanos: u64,
+        /// As in `Start`.
+        lease_until_nanos: u64,
     },
     /// Kill everything now.
     Kill,
@@ -77,9 +77,9 @@ impl ToInit {
         let (tag, first, second) = match self {
             ToInit::Start {
                 wall_nanos,
-                lease_nanos,
-            } => (1, wall_nanos, lease_nanos),
-            ToInit::Renew { lease_nanos } => (2, lease_nanos, 0),
+                lease_until_nanos,
+            } => (1, wall_nanos, lease_until_nanos),
+            ToInit::Renew { lease_until_nanos } => (2, lease_until_nanos, 0),
             ToInit::Kill => (3, 0, 0),
         };
         let mut writer = Writer::<TO_INIT_BYTES>::new(tag);
@@ -96,9 +96,11 @@ impl ToInit {
         let record = match tag {
             1 => ToInit::Start {
                 wall_nanos: first,
-                lease_nanos: second,
+                lease_until_nanos: second,
             },
-            2 => ToInit::Renew { lease_nanos: first },
+            2 => ToInit::Renew {
+                lease_until_nanos: first,
+            },
             3 => ToInit::Kill,
             _ => return None,
         };
@@ -327,9 +329,11 @@ mod tests {
         for record in [
             ToInit::Start {
                 wall_nanos: u64::MAX,
-                lease_nanos: 7,
+                lease_until_nanos: 7,
             },
-            ToInit::Renew { lease_nanos: 1 << 40 },
+            ToInit::Renew {
+                lease_until_nanos: 1 << 40,
+            },
             ToInit::Kill,
         ] {
             assert_eq!(ToInit::decode(&record.encode()), Some(record));

@@ -4,7 +4,7 @@
 
 use crate::cgroup::CellGroups;
 use crate::control::ENTER_WORKSPACE_FD;
-use crate::launch::{LastFd, join_outer, leave_keeper};
+use crate::launch::{LastFd, calm_down, join_outer, leave_keeper};
 use crate::plan::AGENT_ID;
 use crate::protocol::UidKind;
 use crate::sys::parent as sys;
@@ -72,7 +72,7 @@ fn prepare(place: &EnterPlace<'_>, socket: &OwnedFd) -> nix::Result<()> {
         fcntl(sys::borrow_fixed(inner), FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
     }
     // It handles what the program left: no more important than the program.
-    sys::set_nice(sys::Urgency::Normal)?;
+    calm_down();
     // What the helper reads and writes is charged to the cell.
     if let Some(groups) = place.groups {
         groups.enter_as_helper()?;

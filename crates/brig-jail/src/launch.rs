@@ -183,6 +183,12 @@ fn find_child(parent: Pid) -> Option<i32> {
     })
 }
 
+/// Gives up the keeper's urgency. That is always allowed; what may be refused is to rise to the ordinary class from a
+/// lower one (`nice brig run`), where somebody put all of Brig.
+pub(crate) fn calm_down() {
+    sys::set_nice(sys::Urgency::Normal).ok();
+}
+
 /// The last descriptor that a process keeps.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LastFd(pub(crate) RawFd);
@@ -263,7 +269,7 @@ impl<'a> Helper<'a> {
     fn run(self) -> HelperResult<()> {
         let mut entrance = self.make_groups()?;
         // Building a cell is no more urgent than the jobs that run meanwhile.
-        sys::set_nice(sys::Urgency::Normal).map_err(failed(Stage::Clone, item::HELPER))?;
+        calm_down();
         let fail = failed(Stage::Clone, item::JOIN_OUTER);
         join_outer(fixed(OUTER_FD), self.template.uid_kind).map_err(&fail)?;
         // Else C's files in /proc would belong to the host's root, and P could not write C's maps.

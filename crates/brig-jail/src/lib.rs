@@ -25,6 +25,7 @@
 //! are limited per process and not per cell; without a uid of its own ([`protocol::UidKind::Own`]) a cell's files and
 //! processes belong, outside, to the user who runs Brig. Both are in every receipt.
 
+pub mod boot_time;
 pub mod bpf;
 mod cgroup;
 pub mod child;

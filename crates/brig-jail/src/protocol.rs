@@ -136,15 +136,17 @@ pub enum Request {
         wall_nanos: u64,
         /// CPU-time limit, nanoseconds.
         cpu_nanos: u64,
-        /// The cell kills itself after this without a [`Request::Renew`], nanoseconds.
-        lease_nanos: u64,
+        /// The cell kills itself at this moment without a [`Request::Renew`], nanoseconds of [`crate::boot_time`].
+        /// A moment and not a span: a keeper that was stopped meanwhile must not make more of it. 0: as late as
+        /// the keeper allows.
+        lease_until_nanos: u64,
     },
     /// Keep-alive: the lease was renewed.
     Renew {
         /// The cell.
         cell: CellNumber,
-        /// From now, nanoseconds.
-        lease_nanos: u64,
+        /// As in [`Request::Start`].
+        lease_until_nanos: u64,
     },
     /// Kill every process of the cell.
     Kill {

@@ -137,12 +137,20 @@ impl<'a> Supervisor<'a> {
         match record {
             ToInit::Start {
                 wall_nanos,
-                lease_nanos,
+                lease_until_nanos,
             } => {
-                arm(&self.wall, wall_nanos)?;
-                arm(&self.lease, lease_nanos)
+                arm(&self.wall, wall_nanos, TimerSetTimeFlags::empty())?;
+                arm(
+                    &self.lease,
+                    lease_until_nanos,
+                    TimerSetTimeFlags::TFD_TIMER_ABSTIME,
+                )
             }
-            ToInit::Renew { lease_nanos } => arm(&self.lease, lease_nanos),
+            ToInit::Renew { lease_until_nanos } => arm(
+                &self.lease,
+                lease_until_nanos,
+                TimerSetTimeFlags::TFD_TIMER_ABSTIME,
+            ),
             ToInit::Kill => {
                 self.killed_by = KilledBy::Keeper;
                 Ok(())
@@ -276,12 +284,12 @@ fn killed(status: i32) -> bool {
     libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGKILL
 }
 
-fn arm(timer: &TimerFd, nanos: u64) -> nix::Result<()> {
+fn arm(timer: &TimerFd, nanos: u64, how: TimerSetTimeFlags) -> nix::Result<()> {
     if nanos == 0 {
         return timer.unset();
     }
     let expiration = Expiration::OneShot(TimeSpec::from_duration(Duration::from_nanos(nanos)));
-    timer.set(expiration, TimerSetTimeFlags::empty())
+    timer.set(expiration, how)
 }
 
 fn nanos(time: TimeVal) -> u64 {

@@ -14,6 +14,7 @@
 mod confined;
 mod support;
 
+use brig_jail::boot_time::nanos_after;
 use brig_jail::client::LinkError;
 use brig_jail::keeper::{SyntheticProc, UidSource};
 use brig_jail::protocol::{
@@ -155,13 +156,13 @@ fn a_sleeping_program_uses_no_processor_time() {
 fn a_program_without_keep_alive_ends_with_its_lease() {
     let mut keeper = Keeper::start(&config("lease"));
     let mut cell = keeper.open(small()).unwrap();
-    let start = |lease_nanos| Request::Start {
+    let start = Request::Start {
         cell: cell.number,
         wall_nanos: 0,
         cpu_nanos: 0,
-        lease_nanos,
+        lease_until_nanos: nanos_after(Duration::from_millis(250)),
     };
-    keeper.link.send(&start(SECOND / 4)).unwrap();
+    keeper.link.send(&start).unwrap();
     send_spec(&mut cell, &["/bin/sleep", "60"]);
     let facts = keeper.await_end(cell.number);
     assert_eq!(facts.killed, Some(KillReason::Lease));

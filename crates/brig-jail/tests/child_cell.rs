@@ -6,6 +6,7 @@ mod cell;
 #[cfg(test)]
 mod tests {
     use super::cell::{Cell, Init, plan, run, spec};
+    use brig_jail::boot_time::nanos_after;
     use brig_jail::control::{FromInit, KilledBy, ToInit};
 
     fn shell(script: &str) -> super::cell::Ran {
@@ -90,7 +91,7 @@ print(*results)
         let mut cell = Cell::build(&plan());
         cell.init.say(ToInit::Start {
             wall_nanos: 150_000_000,
-            lease_nanos: 0,
+            lease_until_nanos: 0,
         });
         cell.execute(&spec(&[
             "/bin/sh",
@@ -114,10 +115,10 @@ print(*results)
         let mut cell = Cell::build(&plan());
         cell.init.say(ToInit::Start {
             wall_nanos: 0,
-            lease_nanos: 100_000_000,
+            lease_until_nanos: nanos_after(std::time::Duration::from_millis(100)),
         });
         cell.init.say(ToInit::Renew {
-            lease_nanos: 600_000_000,
+            lease_until_nanos: nanos_after(std::time::Duration::from_millis(600)),
         });
         let begun = std::time::Instant::now();
         cell.execute(&spec(&["/bin/sleep", "100"]));
@@ -235,7 +236,7 @@ except OSError as e:
         let mut cell = Cell::build(&plan());
         cell.init.say(ToInit::Start {
             wall_nanos: 200_000_000,
-            lease_nanos: 0,
+            lease_until_nanos: 0,
         });
         let storm = "import os
 while True:

@@ -180,7 +180,7 @@ mod tests {
         let mut cell = Cell::build(&plan());
         cell.init.say(ToInit::Start {
             wall_nanos: 10_000_000_000,
-            lease_nanos: 0,
+            lease_until_nanos: 0,
         });
         cell.execute(&spec(&["/bin/sh", "-c", script]));
         let workspace = nix::unistd::dup(&cell.workspace).unwrap();

@@ -176,11 +176,11 @@ fn keeper() -> Seeds {
             cell: 1,
             wall_nanos: 60_000_000_000,
             cpu_nanos: 60_000_000_000,
-            lease_nanos: 15_000_000_000,
+            lease_until_nanos: 15_000_000_000,
         },
         Request::Renew {
             cell: 1,
-            lease_nanos: 15_000_000_000,
+            lease_until_nanos: 15_000_000_000,
         },
         Request::Kill {
             cell: 1,
@@ -286,7 +286,7 @@ fn control() -> Seeds {
     };
     let start = ToInit::Start {
         wall_nanos: 60_000_000_000,
-        lease_nanos: 15_000_000_000,
+        lease_until_nanos: 15_000_000_000,
     };
     let ready = FromInit::Ready {
         landlock_abi: 7,
@@ -303,7 +303,7 @@ fn control() -> Seeds {
     };
     vec![
         ("start", start.encode().to_vec()),
-        ("renew", ToInit::Renew { lease_nanos: 7 }.encode().to_vec()),
+        ("renew", ToInit::Renew { lease_until_nanos: 7 }.encode().to_vec()),
         ("kill", ToInit::Kill.encode().to_vec()),
         ("forked", FromInit::Forked.encode().to_vec()),
         ("ready", ready.encode().to_vec()),

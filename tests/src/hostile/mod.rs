@@ -4,6 +4,7 @@ mod calls;
 mod disk;
 mod environment;
 mod files;
+mod kill;
 pub mod layers;
 mod memory;
 mod network;
@@ -58,6 +59,7 @@ pub fn checks() -> Vec<Check> {
         privileges::CHECKS,
         environment::CHECKS,
         tenants::CHECKS,
+        kill::CHECKS,
     ]
     .concat()
 }

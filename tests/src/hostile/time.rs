@@ -4,7 +4,7 @@ use super::{Arm, Check};
 use crate::cell::Bench;
 use crate::modes::Need;
 use crate::seen::Seen;
-use crate::slack::{stretched, stretched_ms};
+use crate::slack::{is_busy, stretched, stretched_ms};
 use anyhow::{Result, ensure};
 use std::time::Duration;
 
@@ -136,12 +136,4 @@ fn wall(bench: &Bench, program: &str, limit: f64) -> Result<Seen> {
         seen.told()
     );
     Ok(seen)
-}
-
-/// Whether others use the CPUs so much that nobody gets a whole one.
-fn is_busy() -> Result<bool> {
-    let cores = std::thread::available_parallelism()?.get();
-    let load = std::fs::read_to_string("/proc/loadavg")?;
-    let load: f64 = load.split(' ').next().unwrap_or_default().parse()?;
-    Ok(load > 1.5 * f64::from(u32::try_from(cores)?))
 }

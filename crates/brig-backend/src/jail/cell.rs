@@ -4,9 +4,10 @@ use super::nanos;
 use crate::keeper_link::{Keeper, LOST};
 use brig_core::backend::{BackendError, CellControl};
 use brig_core::exit::KillCause;
+use brig_jail::boot_time::nanos_after;
 use brig_jail::protocol::{CellNumber, Request};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -26,14 +27,19 @@ impl Control {
     }
 
     /// The program starts.
-    pub(super) fn start(&self, wall: Duration, cpu: Duration, lease: Duration) {
+    pub(super) fn start(&self, wall: Duration, cpu: Duration, lease_until: Instant) {
         self.keeper.post(Request::Start {
             cell: self.number,
             wall_nanos: nanos(wall),
             cpu_nanos: nanos(cpu),
-            lease_nanos: nanos(lease),
+            lease_until_nanos: boot_nanos(lease_until),
         });
     }
+}
+
+/// The same moment on the clock that the keeper and PID 1 look at.
+fn boot_nanos(moment: Instant) -> u64 {
+    nanos_after(moment.saturating_duration_since(Instant::now()))
 }
 
 impl CellControl for Control {
@@ -41,10 +47,10 @@ impl CellControl for Control {
         self.keeper.kill(self.number, super::facts::reason(cause));
     }
 
-    fn renew(&self, lease: Duration) {
+    fn renew(&self, lease_until: Instant) {
         self.keeper.post(Request::Renew {
             cell: self.number,
-            lease_nanos: nanos(lease),
+            lease_until_nanos: boot_nanos(lease_until),
         });
     }
 }

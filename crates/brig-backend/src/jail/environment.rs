@@ -276,7 +276,7 @@ impl Environment for JailEnvironment {
             env,
             redact,
             stdin,
-            lease,
+            lease_until,
         } = execution;
         let opening = self.opening(&start, &env)?;
         drop(start);
@@ -294,7 +294,8 @@ impl Environment for JailEnvironment {
         let over = CancellationToken::new();
         let mut told = Told::default();
 
-        self.control.start(self.limits.wall, self.limits.cpu_time, lease);
+        self.control
+            .start(self.limits.wall, self.limits.cpu_time, lease_until);
         let (facts, (), (), (), ()) = tokio::join!(
             self.end(ends.ended, &over),
             talk(listener, speaker, opening, &over, &mut told),

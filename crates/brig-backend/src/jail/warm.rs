@@ -36,7 +36,7 @@ pub(super) async fn compile(shared: &Shared, cell: OpenedCell) -> Result<Compile
     let not_open = io("open the channel of a warm-up cell");
     let mut speaker = Speaker::new(cell.job).map_err(&not_open)?;
     let listener = Listener::new(cell.runner).map_err(&not_open)?;
-    Control::new(shared.keeper.clone(), cell.number).start(TIME, TIME, TIME);
+    Control::new(shared.keeper.clone(), cell.number).start(TIME, TIME, std::time::Instant::now() + TIME);
 
     let mut compiled = None;
     let over = CancellationToken::new();

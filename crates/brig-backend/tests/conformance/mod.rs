@@ -123,7 +123,7 @@ pub fn execution(start: Start) -> Execution {
         env: vec![],
         redact: vec![],
         stdin: Bulk::Memory(vec![]),
-        lease: Duration::from_secs(60),
+        lease_until: std::time::Instant::now() + Duration::from_secs(60),
     }
 }
 
@@ -190,7 +190,7 @@ async fn a_kill_from_outside_has_its_cause_and_keeps_output(subject: &dyn Subjec
     );
     let killing = async {
         heard.until(Stdout, "ready").await;
-        control.renew(Duration::from_secs(60));
+        control.renew(std::time::Instant::now() + Duration::from_secs(60));
         control.kill(KillCause::Cancelled);
         control.kill(KillCause::WallTime);
     };

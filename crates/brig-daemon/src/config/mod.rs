@@ -19,6 +19,9 @@ use std::time::Duration;
 /// Layers that an operator may name optional. Never the namespaces, the read-only root, the identity or seccomp.
 pub const OPTIONAL_LAYERS: [&str; 3] = ["cgroup", "uid", "landlock"];
 
+/// The shortest lease: a second of it is for the cell's death.
+pub(crate) const SHORTEST_LEASE: Duration = Duration::from_secs(3);
+
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -306,7 +309,7 @@ impl Config {
         if !matches!(self.socket_mode, 0o600 | 0o660) {
             return Err(ConfigError::field("socket_mode", "must be \"0600\" or \"0660\""));
         }
-        if !(Duration::from_secs(3)..=Duration::from_secs(3600)).contains(&self.lease) {
+        if !(SHORTEST_LEASE..=Duration::from_secs(3600)).contains(&self.lease) {
             return Err(ConfigError::field("lease", "must be 3s to 1h"));
         }
         if self.retention.keys_for < Duration::from_secs(24 * 3600) {

@@ -1,12 +1,12 @@
 //! The dispatcher: a free slot takes the next due job; the rest wait in the store, in order.
 
-use super::Engine;
 use super::run_attempt::run_attempt;
 use super::seat::Seat;
+use super::{Engine, lease};
 use brig_core::Timestamp;
 use brig_core::store::{AttemptRef, Claim};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::{Instrument, error, info_span};
 
@@ -53,15 +53,20 @@ async fn next_job(engine: &Engine) -> Option<(Claim, Arc<Seat>)> {
 /// Claims and seats in one step for everybody who looks.
 async fn claim(engine: &Engine) -> Result<Option<(Claim, Arc<Seat>)>, brig_core::store::StoreError> {
     let seating = engine.seats.claiming.lock().await;
-    let lease = engine.settings.lease;
+    let span = engine.settings.lease;
+    // Before the store's clock is read: the cell must be gone before the store takes the job away.
+    let asked = Instant::now();
     let now = Timestamp::now();
-    let claim = engine.store.claim(engine.worker, lease, now).await?;
+    let claim = engine.store.claim(engine.worker, span, now).await?;
     let seated = claim.map(|claim| {
         let attempt = AttemptRef {
             job: claim.job.id,
             attempt: claim.attempt,
         };
-        (claim, engine.seats.take(attempt))
+        (
+            claim,
+            engine.seats.take(attempt, lease::cell_dies_at(asked, span)),
+        )
     });
     drop(seating);
     Ok(seated)

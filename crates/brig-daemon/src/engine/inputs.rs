@@ -5,6 +5,7 @@ use super::verdict::Unfinished;
 use brig_core::TenantId;
 use brig_core::backend::{Bulk, CellRequest, Execution, Start, Upload};
 use brig_core::spec::{Content, EnvValue, JobSpec, Program};
+use std::time::Instant;
 
 /// Which cell a job needs.
 pub(crate) fn cell_request(spec: &JobSpec) -> CellRequest {
@@ -31,7 +32,12 @@ impl Engine {
     }
 
     /// The program with everything that it needs.
-    pub(crate) async fn execution(&self, tenant: &TenantId, spec: JobSpec) -> Result<Execution, Unfinished> {
+    pub(crate) async fn execution(
+        &self,
+        tenant: &TenantId,
+        spec: JobSpec,
+        lease_until: Instant,
+    ) -> Result<Execution, Unfinished> {
         let redact = spec.secrets().map(str::to_owned).collect();
         let start = match spec.program {
             Program::Python { code, file, args } => Start::Python {
@@ -56,7 +62,7 @@ impl Engine {
             env: env.collect(),
             redact,
             stdin,
-            lease: self.settings.lease,
+            lease_until,
         })
     }
 

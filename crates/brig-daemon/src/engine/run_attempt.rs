@@ -78,7 +78,7 @@ async fn live(
     let mut spec = job.spec.clone();
     engine.secrets.restore(job.id, &mut spec)?;
     let inputs = engine.inputs(&job.tenant, &spec).await?;
-    let execution = engine.execution(&job.tenant, spec).await?;
+    let mut execution = engine.execution(&job.tenant, spec, seat.lease_until()).await?;
 
     let cell = cell.insert(
         engine
@@ -97,6 +97,8 @@ async fn live(
     if seat.killed().is_some() {
         return Err(Unfinished::Killed);
     }
+    // It may have been renewed while the cell was made ready.
+    execution.lease_until = seat.lease_until();
     let sink = Arc::clone(journal);
     let exit = cell.exec(execution, sink).await?;
     let collected = if seat.killed() == Some(KillCause::Abandoned) {

@@ -5,7 +5,7 @@ use brig_core::store::AttemptRef;
 use brig_core::{JobId, KillCause};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::Instant;
 
 /// One running attempt, from its claim to its end.
 #[derive(Debug)]
@@ -14,17 +14,24 @@ pub(crate) struct Seat {
     inner: Mutex<Inner>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
     killed: Option<KillCause>,
     control: Option<Arc<dyn CellControl>>,
+    /// When the cell kills itself, unless the lease is renewed before.
+    lease_until: Instant,
 }
 
 impl Seat {
-    fn new(attempt: AttemptRef) -> Self {
+    fn new(attempt: AttemptRef, lease_until: Instant) -> Self {
+        let inner = Inner {
+            killed: None,
+            control: None,
+            lease_until,
+        };
         Self {
             attempt,
-            inner: Mutex::default(),
+            inner: Mutex::new(inner),
         }
     }
 
@@ -53,11 +60,18 @@ impl Seat {
         self.lock().killed
     }
 
-    /// The lease was renewed: the cell's dead-man timer starts again.
-    pub(crate) fn renew(&self, lease: Duration) {
-        if let Some(control) = &self.lock().control {
-            control.renew(lease);
+    /// The lease was renewed: the cell may live until then.
+    pub(crate) fn renew(&self, lease_until: Instant) {
+        let mut inner = self.lock();
+        inner.lease_until = lease_until;
+        if let Some(control) = &inner.control {
+            control.renew(lease_until);
         }
+    }
+
+    /// Until when the cell may live.
+    pub(crate) fn lease_until(&self) -> Instant {
+        self.lock().lease_until
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -75,8 +89,8 @@ pub(crate) struct Seats {
 
 impl Seats {
     /// Takes a seat; it is given back when the guard is dropped.
-    pub(crate) fn take(self: &Seats, attempt: AttemptRef) -> Arc<Seat> {
-        let seat = Arc::new(Seat::new(attempt));
+    pub(crate) fn take(self: &Seats, attempt: AttemptRef, lease_until: Instant) -> Arc<Seat> {
+        let seat = Arc::new(Seat::new(attempt, lease_until));
         self.lock().insert(attempt.job, Arc::clone(&seat));
         seat
     }

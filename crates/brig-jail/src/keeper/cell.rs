@@ -22,8 +22,9 @@ use std::os::fd::{AsFd, OwnedFd};
 /// Longest set-up of a cell; a host so slow that this does not suffice cannot run jobs.
 pub(super) const SETUP_NANOS: u64 = 10_000_000_000;
 
-/// PID 1 enforces the wall limit too, this much later than the keeper: the keeper's reason is the better one.
-const INIT_MARGIN_NANOS: u64 = 500_000_000;
+/// PID 1 enforces the wall limit too, this much later than the keeper, so that normally one of the two does the work.
+/// With the time that a cell takes to die it stays below the half second that a program may be late.
+const INIT_MARGIN_NANOS: u64 = 200_000_000;
 
 /// How long a PID 1 without a control group may take to end its cell by itself.
 const LAST_WORDS_NANOS: u64 = 250_000_000;
@@ -77,7 +78,7 @@ pub(super) struct Kept {
 pub(super) struct Deadlines {
     pub(super) wall_nanos: u64,
     pub(super) cpu_nanos: u64,
-    pub(super) lease_nanos: u64,
+    pub(super) lease_until: Moment,
 }
 
 /// A program that runs.
@@ -259,7 +260,7 @@ impl Cell {
         let Deadlines {
             wall_nanos,
             cpu_nanos,
-            lease_nanos,
+            lease_until,
         } = deadlines;
         let now = Moment::now();
         let cpu_before = self.groups.as_ref().and_then(CellGroups::cpu_nanos).unwrap_or(0);
@@ -267,7 +268,7 @@ impl Cell {
         self.phase = Phase::Running(Run {
             started: now,
             wall_deadline: now.plus(wall_nanos),
-            lease_deadline: now.plus(lease_nanos),
+            lease_deadline: lease_until,
             cpu_limit: cpu_nanos,
             cpu_before,
             cpu_check: self.groups.is_some().then_some(check),
@@ -275,7 +276,7 @@ impl Cell {
         self.idle_deadline = None;
         self.tell(ToInit::Start {
             wall_nanos: wall_nanos.saturating_add(INIT_MARGIN_NANOS),
-            lease_nanos,
+            lease_until_nanos: lease_until.nanos(),
         });
     }
 
@@ -338,10 +339,12 @@ impl Cell {
         [phase, self.retry, self.kill_init].into_iter().flatten().min()
     }
 
-    pub(super) fn renew(&mut self, lease_nanos: u64) {
+    pub(super) fn renew(&mut self, lease_until: Moment) {
         if let Phase::Running(run) = &mut self.phase {
-            run.lease_deadline = Moment::now().plus(lease_nanos);
-            self.tell(ToInit::Renew { lease_nanos });
+            run.lease_deadline = lease_until;
+            self.tell(ToInit::Renew {
+                lease_until_nanos: lease_until.nanos(),
+            });
         }
     }
 
@@ -355,14 +358,15 @@ impl Cell {
     pub(super) fn kill(&mut self, reason: KillReason) {
         self.killed.get_or_insert(reason);
         let running = matches!(self.phase, Phase::Running(_));
+        // Nobody judges a cell that was given up.
+        let wanted = reason != KillReason::Abandoned;
         match &self.groups {
             // The group first: it takes every process at once, while the death of PID 1 alone would have to wait
             // for the scheduler to let it run beside what it is to kill.
-            Some(groups) => {
-                groups.kill();
-            }
+            Some(groups) if groups.kill() => groups.hurry(),
+            Some(_) => {}
             // Without a group only PID 1 can add up what its processes used, and only if it lives to reap them.
-            None if running && self.kill_init.is_none() => {
+            None if running && wanted && self.kill_init.is_none() => {
                 self.kill_init = Some(Moment::now().plus(LAST_WORDS_NANOS));
                 return self.tell(ToInit::Kill);
             }

@@ -1,7 +1,6 @@
-//! Deadlines count on the boot-time clock: nobody can set it, and it goes on while the machine sleeps, like the
-//! lease that other machines see.
+//! Deadlines count on the boot-time clock.
 
-use nix::time::{ClockId, clock_gettime};
+use crate::boot_time;
 use std::time::Duration;
 
 /// A moment, nanoseconds since the machine started.
@@ -10,12 +9,16 @@ pub(super) struct Moment(u64);
 
 impl Moment {
     pub(super) fn now() -> Moment {
-        // The clock has existed since Linux 2.6.39; a failure would make every deadline due, the safe side.
-        clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Moment(u64::MAX), |time| {
-            let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);
-            let nanos = u64::try_from(time.tv_nsec()).unwrap_or(0);
-            Moment(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
-        })
+        Moment(boot_time::now_nanos())
+    }
+
+    /// A moment that somebody named.
+    pub(super) fn named(nanos: u64) -> Moment {
+        Moment(nanos)
+    }
+
+    pub(super) fn nanos(self) -> u64 {
+        self.0
     }
 
     pub(super) fn plus(self, nanos: u64) -> Moment {

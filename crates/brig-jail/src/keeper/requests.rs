@@ -34,6 +34,16 @@ fn at_most(nanos: u64, ceiling: u64) -> u64 {
     if nanos == 0 { ceiling } else { nanos.min(ceiling) }
 }
 
+/// The same for a moment: at most so far from now.
+fn lease_end(named_nanos: u64, ceiling: u64) -> Moment {
+    let latest = Moment::now().plus(ceiling);
+    if named_nanos == 0 {
+        latest
+    } else {
+        latest.min(Moment::named(named_nanos))
+    }
+}
+
 impl Keeper<'_> {
     pub(super) fn carry_out(&mut self, request: Request) {
         match request {
@@ -53,21 +63,24 @@ impl Keeper<'_> {
                 cell,
                 wall_nanos,
                 cpu_nanos,
-                lease_nanos,
+                lease_until_nanos,
             } => {
                 let config = self.config;
                 if let Some(cell) = self.opened(cell).filter(|cell| matches!(cell.phase, Phase::Idle)) {
                     cell.start(Deadlines {
                         wall_nanos: at_most(wall_nanos, config.wall_ceiling_nanos),
                         cpu_nanos: at_most(cpu_nanos, config.ceilings.cpu_time_nanos),
-                        lease_nanos: at_most(lease_nanos, config.lease_ceiling_nanos),
+                        lease_until: lease_end(lease_until_nanos, config.lease_ceiling_nanos),
                     });
                 }
             }
-            Request::Renew { cell, lease_nanos } => {
+            Request::Renew {
+                cell,
+                lease_until_nanos,
+            } => {
                 let ceiling = self.config.lease_ceiling_nanos;
                 if let Some(cell) = self.opened(cell) {
-                    cell.renew(at_most(lease_nanos, ceiling));
+                    cell.renew(lease_end(lease_until_nanos, ceiling));
                 }
             }
             Request::Kill { cell, reason } => {

@@ -308,8 +308,8 @@ struct_field!(CellReceipt {
 
 record!(Request, REQUEST_BYTES {
     1u8 => Open { request, image, level, network, limits },
-    2u8 => Start { cell, wall_nanos, cpu_nanos, lease_nanos },
-    3u8 => Renew { cell, lease_nanos },
+    2u8 => Start { cell, wall_nanos, cpu_nanos, lease_until_nanos },
+    3u8 => Renew { cell, lease_until_nanos },
     4u8 => Kill { cell, reason },
     5u8 => OpenFiles { request, cell },
     6u8 => Release { cell },

@@ -276,15 +276,23 @@ pub(crate) fn capabilities() -> nix::Result<[CapHalf; 2]> {
     Ok(halves)
 }
 
-/// Back to the ordinary scheduling class and priority, whatever PID 1 was given.
+/// Back to the ordinary scheduling class and priority, whatever PID 1 was given. To give a raised place up is always
+/// allowed: what is refused is only to leave a lower one, where somebody put all of Brig (`nice brig run`).
 pub(crate) fn ordinary_priority() -> nix::Result<()> {
     let parameter = libc::sched_param { sched_priority: 0 };
     // SAFETY: `parameter` lives through the call and is only read; pid 0 is the caller.
     let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER, &raw const parameter) };
-    check(result.into())?;
+    unless_lower(check(result.into()))?;
     // SAFETY: setpriority takes no pointer.
     let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 0) };
-    check(result.into()).map(drop)
+    unless_lower(check(result.into()))
+}
+
+fn unless_lower<T>(changed: nix::Result<T>) -> nix::Result<()> {
+    match changed {
+        Ok(_) | Err(Errno::EACCES | Errno::EPERM) => Ok(()),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// Sets the NIS domain name of the UTS namespace, which starts as a copy of the host's.

@@ -302,7 +302,7 @@ pub(crate) fn run(plan: &JailPlan, argv: &[&str]) -> Ran {
     let mut cell = Cell::build(plan);
     cell.init.say(ToInit::Start {
         wall_nanos: 20_000_000_000,
-        lease_nanos: 0,
+        lease_until_nanos: 0,
     });
     cell.execute(&spec(argv));
     cell.finish()

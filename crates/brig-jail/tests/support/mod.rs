@@ -15,6 +15,7 @@
 mod foreign_listener;
 pub mod residue;
 
+use brig_jail::boot_time::nanos_after;
 use brig_jail::client::KeeperLink;
 use brig_jail::embedded::take_inherited_socket;
 use brig_jail::exec_spec::{ExecSpec, RunnerChannel};
@@ -216,7 +217,7 @@ impl Keeper {
                 cell,
                 wall_nanos,
                 cpu_nanos,
-                lease_nanos: 60 * SECOND,
+                lease_until_nanos: nanos_after(Duration::from_secs(60)),
             })
             .unwrap();
     }

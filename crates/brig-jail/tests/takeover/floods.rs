@@ -55,7 +55,7 @@ pub fn a_flood_without_answers_delays_no_deadline() {
         sent += flood(&keeper, 10_000, |index| match index % 3 {
             0 => Request::Renew {
                 cell: 0,
-                lease_nanos: 1,
+                lease_until_nanos: 1,
             },
             1 => Request::Kill {
                 cell: u64::from(index) + 100,
@@ -65,7 +65,7 @@ pub fn a_flood_without_answers_delays_no_deadline() {
                 cell: u64::MAX,
                 wall_nanos: 0,
                 cpu_nanos: 0,
-                lease_nanos: 0,
+                lease_until_nanos: 0,
             },
         });
     }

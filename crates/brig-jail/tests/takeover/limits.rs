@@ -130,12 +130,12 @@ fn short_config(name: &str) -> KeeperConfig {
 fn killed(keeper: &mut Keeper, argv: &[&str], times: [u64; 3]) -> (Option<KillReason>, Duration) {
     let mut cell = keeper.open(small()).unwrap();
     let begun = Instant::now();
-    let [wall_nanos, cpu_nanos, lease_nanos] = times;
+    let [wall_nanos, cpu_nanos, lease_until_nanos] = times;
     let start = Request::Start {
         cell: cell.number,
         wall_nanos,
         cpu_nanos,
-        lease_nanos,
+        lease_until_nanos,
     };
     keeper.link.send(&start).unwrap();
     send_spec(&mut cell, argv);
@@ -186,7 +186,7 @@ pub fn a_second_start_and_renewals_do_not_move_the_wall_limit() {
         keeper.start_deadlines(&cell, 60 * SECOND, 0);
         let renew = Request::Renew {
             cell: cell.number,
-            lease_nanos: u64::MAX,
+            lease_until_nanos: u64::MAX,
         };
         keeper.link.send(&renew).unwrap();
     }

@@ -87,19 +87,18 @@ fn reason() -> impl Strategy<Value = KillReason> {
 
 /// Every request but `Drain`, after which there is nothing more to try.
 fn request() -> impl Strategy<Value = Request> {
-    let start =
-        (numbers(), times(), times(), times()).prop_map(|(cell, wall_nanos, cpu_nanos, lease_nanos)| {
-            Request::Start {
-                cell,
-                wall_nanos,
-                cpu_nanos,
-                lease_nanos,
-            }
-        });
+    let start = (numbers(), times(), times(), times()).prop_map(
+        |(cell, wall_nanos, cpu_nanos, lease_until_nanos)| Request::Start {
+            cell,
+            wall_nanos,
+            cpu_nanos,
+            lease_until_nanos,
+        },
+    );
     prop_oneof![
         2 => open(),
         2 => start,
-        1 => (numbers(), times()).prop_map(|(cell, lease_nanos)| Request::Renew { cell, lease_nanos }),
+        1 => (numbers(), times()).prop_map(|(cell, lease_until_nanos)| Request::Renew { cell, lease_until_nanos }),
         1 => (numbers(), reason()).prop_map(|(cell, reason)| Request::Kill { cell, reason }),
         2 => (any::<u64>(), numbers()).prop_map(|(request, cell)| Request::OpenFiles { request, cell }),
         1 => numbers().prop_map(|cell| Request::Release { cell }),

@@ -15,7 +15,6 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -178,7 +177,7 @@ impl CellControl for Control {
         });
     }
 
-    fn renew(&self, _lease: Duration) {
+    fn renew(&self, _lease_until: std::time::Instant) {
         self.shared.renewed.send_modify(|count| *count += 1);
     }
 }

@@ -88,13 +88,18 @@ fn any_request() -> impl Strategy<Value = Request> {
                 limits,
             }
         }),
-        any::<[u64; 4]>().prop_map(|[cell, wall_nanos, cpu_nanos, lease_nanos]| Request::Start {
+        any::<[u64; 4]>().prop_map(
+            |[cell, wall_nanos, cpu_nanos, lease_until_nanos]| Request::Start {
+                cell,
+                wall_nanos,
+                cpu_nanos,
+                lease_until_nanos
+            }
+        ),
+        any::<[u64; 2]>().prop_map(|[cell, lease_until_nanos]| Request::Renew {
             cell,
-            wall_nanos,
-            cpu_nanos,
-            lease_nanos
+            lease_until_nanos
         }),
-        any::<[u64; 2]>().prop_map(|[cell, lease_nanos]| Request::Renew { cell, lease_nanos }),
         (any::<u64>(), any_reason()).prop_map(|(cell, reason)| Request::Kill { cell, reason }),
         any::<[u64; 2]>().prop_map(|[request, cell]| Request::OpenFiles { request, cell }),
         any::<u64>().prop_map(|cell| Request::Release { cell }),
