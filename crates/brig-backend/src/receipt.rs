@@ -55,7 +55,7 @@ pub fn describe(receipt: &CellReceipt, image: &str) -> Receipt {
             layer(
                 "rlimits",
                 LayerState::Active,
-                "file size, open files, processes, core 0".to_owned(),
+                "file size, open files, processes, no core dumps".to_owned(),
             ),
             proc_layer(receipt),
             scheduling(receipt),

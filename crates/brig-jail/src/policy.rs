@@ -134,6 +134,8 @@ enum Operator {
     Ne,
     Lt,
     MaskedEq,
+    /// The argument is a pointer, and not null: all 64 bits are looked at.
+    NotNull,
 }
 
 struct Rules {
@@ -343,19 +345,20 @@ fn add_rule(
 /// ignores the upper halves (of `clone` it takes the lower half, of the mode of `mknodat` 16 bits). A comparison of 64
 /// bits would be passed by `family | 1 << 32`. The one that it reads whole, the second argument of PR_CAP_AMBIENT, it
 /// refuses itself when a bit of the upper half is set.
+/// Pointers are compared with null, and whole.
 fn compile_condition(condition: &Condition) -> Result<SeccompCondition, seccompiler::BackendError> {
     let operator = match condition.op {
         Operator::Eq => SeccompCmpOp::Eq,
         Operator::Ne => SeccompCmpOp::Ne,
         Operator::Lt => SeccompCmpOp::Lt,
         Operator::MaskedEq => SeccompCmpOp::MaskedEq(u64::from(condition.mask.unwrap_or(u32::MAX))),
+        Operator::NotNull => SeccompCmpOp::Ne,
     };
-    SeccompCondition::new(
-        condition.arg,
-        SeccompCmpArgLen::Dword,
-        operator,
-        u64::from(condition.value),
-    )
+    let length = match condition.op {
+        Operator::Eq | Operator::Ne | Operator::Lt | Operator::MaskedEq => SeccompCmpArgLen::Dword,
+        Operator::NotNull => SeccompCmpArgLen::Qword,
+    };
+    SeccompCondition::new(condition.arg, length, operator, u64::from(condition.value))
 }
 
 const EPERM: u16 = 1;

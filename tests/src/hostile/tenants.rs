@@ -88,4 +88,21 @@ pub(super) const CHECKS: &[Check] = &[
         },
         arm: Arm::Within,
     },
+    Check {
+        id: "L-24",
+        title: "a crash starts no collector of core dumps on the host",
+        needs: &[],
+        body: |bench| {
+            let seen = bench.program("dump_core.py").go()?;
+            seen.exited(0)?.refused_everything_but(&[])?;
+            for when in ["limits", "limits_then"] {
+                ensure!(seen.saw(when)? == "1 1", "{when}{}", seen.told());
+            }
+            Ok(())
+        },
+        arm: Arm::Shows(|bench| {
+            let seen = bench.outside("dump_core.py", &[])?;
+            seen.reached("both_0").map(drop)
+        }),
+    },
 ];

@@ -112,8 +112,10 @@ const MIB: u64 = 1024 * 1024;
 fn limits(shape: &CellShape) -> Vec<(Resource, u64, u64)> {
     let same = |resource, value| (resource, value, value);
     let mut limits = vec![
-        // No core files: they would be the largest thing in the workspace.
-        same(Resource::RLIMIT_CORE, 0),
+        // No core files: they would be the largest thing in the workspace. And not 0: where the host's `core_pattern` is a
+        // pipe, as most distributions have it, the kernel starts that program for 0 too, as root and outside of the
+        // cell. 1 is what it takes for a crash of such a program itself, and then does nothing.
+        same(Resource::RLIMIT_CORE, 1),
         same(Resource::RLIMIT_FSIZE, shape.file_size_bytes),
         same(Resource::RLIMIT_NOFILE, shape.open_files),
         // PID 1 counts too: it has the same user id in the same namespace.

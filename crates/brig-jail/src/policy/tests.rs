@@ -246,6 +246,24 @@ fn limits_and_priorities_are_changed_on_the_caller_only() {
 }
 
 #[test]
+fn the_limit_of_core_dumps_is_read_and_not_set() {
+    for architecture in BOTH {
+        let stack = stack(architecture);
+        for (arguments, expected) in [
+            ([0, 4, 0, 0x7fff_0000], RETURN_ALLOW),
+            ([0, 4, 0x7fff_0000, 0], RETURN_ERRNO | 1),
+            // The lower half of this pointer is zero.
+            ([0, 4, 1 << 32, 0], RETURN_ERRNO | 1),
+            ([0, 4 | 1 << 32, 1 << 32, 0], RETURN_ERRNO | 1),
+            ([0, 7, 0x7fff_0000, 0], RETURN_ALLOW),
+        ] {
+            let answer = answer(&stack, architecture, "prlimit64", &arguments);
+            assert_eq!(answer, expected, "{arguments:?}");
+        }
+    }
+}
+
+#[test]
 fn terminals_cannot_be_typed_into_and_devices_cannot_be_made() {
     for architecture in BOTH {
         let stack = stack(architecture);
