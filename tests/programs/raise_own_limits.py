@@ -15,5 +15,5 @@ for name in ("RLIMIT_NPROC", "RLIMIT_NOFILE", "RLIMIT_CORE"):
         attempt("raise " + name, lambda: resource.setrlimit(what, (hard + 1, hard + 1)))
 attempt("nice -5", lambda: os.setpriority(os.PRIO_PROCESS, 0, -5))
 attempt("real time", lambda: os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(10)))
-attempt("oom score", lambda: open("/proc/self/oom_score_adj", "w").write("-500"))
+attempt("oom score", lambda: os.write(os.open("/proc/self/oom_score_adj", os.O_WRONLY), b"-500"))
 attempt("other's priority", lambda: os.setpriority(os.PRIO_PROCESS, 1, 19))

@@ -155,6 +155,17 @@ impl Bench {
         self.outside_of(command, program, arguments)
     }
 
+    /// Outside, by this command: the program is its last argument but for its own.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn outside_by(&self, command: &[&str], program: &str, arguments: &[&str]) -> Result<Seen> {
+        let (first, rest) = command.split_first().context("no command")?;
+        let mut command = process::command(first);
+        command.args(rest);
+        self.outside_of(command, program, arguments)
+    }
+
     fn outside_of(&self, mut command: Command, program: &str, arguments: &[&str]) -> Result<Seen> {
         let directory = tempfile::tempdir()?;
         command

@@ -4,7 +4,11 @@ mod budget;
 
 pub use budget::{Budgeted, RequestBudget};
 
+use crate::convert::InvalidFields;
+use crate::status::{MESSAGE_MAX, ServiceError};
+use brig_core::limits::Bytes as Size;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tonic::body::Body;
@@ -74,3 +78,57 @@ impl HttpBody for WholeBody {
         self.0.size_hint()
     }
 }
+
+/// Wraps a service, so that a request which tonic refuses by itself is answered in the words of the contract too.
+///
+/// tonic answers a message that is too large with `OUT_OF_RANGE` and one that is none of ours with `INTERNAL`, which a
+/// client could not tell from a fault of the daemon, and gives no reason.
+#[derive(Debug, Clone)]
+pub struct NamedRefusals<S>(pub S);
+
+impl<S: NamedService> NamedService for NamedRefusals<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<S> Service<http::Request<Body>> for NamedRefusals<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>>,
+    S::Future: Send + 'static,
+    S::Error: 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let answer = self.0.call(request);
+        Box::pin(async move { answer.await.map(named) })
+    }
+}
+
+/// The header in which every error of ours has its reason.
+const DETAILS: &str = "grpc-status-details-bin";
+
+/// The same answer, or ours in the place of tonic's.
+fn named(answer: http::Response<Body>) -> http::Response<Body> {
+    let code = match Status::from_header_map(answer.headers()) {
+        Some(status) if !answer.headers().contains_key(DETAILS) => status.code(),
+        Some(_) | None => return answer,
+    };
+    let error = if code == Code::OutOfRange {
+        ServiceError::MessageTooLarge { limit: MESSAGE_LIMIT }
+    } else if code == Code::Internal {
+        let text = "this is no message of the contract in proto/brig/v1";
+        ServiceError::Invalid(InvalidFields::one("", text))
+    } else {
+        return answer;
+    };
+    Status::from(error).into_http()
+}
+
+/// [`MESSAGE_MAX`], for a text.
+const MESSAGE_LIMIT: Size = Size::mib(MESSAGE_MAX as u64 / (1024 * 1024));

@@ -61,6 +61,8 @@ pub enum Reason {
     FileInUse,
     /// The file is larger than any may be.
     FileTooLarge,
+    /// A message is larger than any may be.
+    MessageTooLarge,
     /// The content is not what was announced.
     DigestMismatch,
     /// There is no such image.
@@ -91,6 +93,7 @@ impl Reason {
             Self::StateConflict => "STATE_CONFLICT",
             Self::FileInUse => "FILE_IN_USE",
             Self::FileTooLarge => "FILE_TOO_LARGE",
+            Self::MessageTooLarge => "MESSAGE_TOO_LARGE",
             Self::DigestMismatch => "DIGEST_MISMATCH",
             Self::UnknownImage => "UNKNOWN_IMAGE",
             Self::QueueFull => "QUEUE_FULL",
@@ -130,6 +133,15 @@ pub enum ServiceError {
     /// The file is larger than any may be.
     #[error("the file is larger than {limit}, the most that this daemon keeps in one file")]
     FileTooLarge {
+        /// At most.
+        limit: Bytes,
+    },
+    /// A message of the request is larger than any may be.
+    #[error(
+        "a message of the request is larger than {limit}, the most that one may have; send large inputs and standard input as \
+         files (FileService.Upload)"
+    )]
+    MessageTooLarge {
         /// At most.
         limit: Bytes,
     },
@@ -247,6 +259,7 @@ impl ServiceError {
             Self::Refused(_) => Reason::StateConflict,
             Self::FileInUse => Reason::FileInUse,
             Self::FileTooLarge { .. } => Reason::FileTooLarge,
+            Self::MessageTooLarge { .. } => Reason::MessageTooLarge,
             Self::DigestMismatch => Reason::DigestMismatch,
             Self::UnknownImage { .. } => Reason::UnknownImage,
             Self::QueueFull { .. } => Reason::QueueFull,
@@ -269,6 +282,7 @@ impl ServiceError {
             | Reason::StateConflict
             | Reason::FileInUse
             | Reason::FileTooLarge
+            | Reason::MessageTooLarge
             | Reason::DigestMismatch
             | Reason::UnknownImage => Fault::Caller,
             Reason::QueueFull | Reason::StorageFull => Fault::Busy,
@@ -291,7 +305,7 @@ impl ServiceError {
             Reason::IdempotencyKeyReused | Reason::StateConflict | Reason::FileInUse => {
                 Code::FailedPrecondition
             }
-            Reason::QueueFull | Reason::StorageFull => Code::ResourceExhausted,
+            Reason::QueueFull | Reason::StorageFull | Reason::MessageTooLarge => Code::ResourceExhausted,
             Reason::Draining | Reason::Unavailable => Code::Unavailable,
             Reason::SetupFailed | Reason::Internal => Code::Internal,
         }
@@ -313,6 +327,7 @@ impl ServiceError {
             Self::NotFound { .. }
             | Self::Refused(_)
             | Self::FileInUse
+            | Self::MessageTooLarge { .. }
             | Self::QueueFull { .. }
             | Self::StorageFull { .. }
             | Self::DiskFull
@@ -337,6 +352,7 @@ impl ServiceError {
             | Self::Refused(_)
             | Self::FileInUse
             | Self::FileTooLarge { .. }
+            | Self::MessageTooLarge { .. }
             | Self::DigestMismatch
             | Self::UnknownImage { .. }
             | Self::Setup { .. }

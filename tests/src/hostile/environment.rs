@@ -1,8 +1,11 @@
 //! Environment: what a program learns about the host, its caller and other jobs.
 
 use super::{Arm, Check};
+use crate::assert::{field, processes_with};
 use crate::cell::Bench;
-use anyhow::{Result, ensure};
+use crate::modes::Need;
+use crate::process::wait_until;
+use anyhow::{Context, Result, ensure};
 
 /// The documented variables; everything else in the environment of a program was given by the caller.
 const VARIABLES: [&str; 8] = [
@@ -57,6 +60,40 @@ pub(super) const CHECKS: &[Check] = &[
             let seen = bench.outside("host_identity.py", &[])?;
             seen.reached("kernel log")?.reached("kallsyms").map(drop)
         }),
+    },
+    Check {
+        id: "L-03",
+        title: "no process of anybody else is seen or named",
+        needs: &[],
+        body: |bench| {
+            let marker = bench.marker();
+            let beside = bench.command(&["sleep", &format!("3.{marker}")]).start()?;
+            let decoy = bench.decoy()?;
+            let seen = bench
+                .program("see_processes.py")
+                .args(&[&marker, &decoy.pid()])
+                .start()?
+                .report()?;
+            beside.report()?.exited(0)?;
+            seen.refused_everything_but(&[])?;
+            ensure!(seen.number("pids")? < 10.0, "pids{}", seen.told());
+            Ok(())
+        },
+        arm: Arm::Shows(|bench| {
+            let decoy = bench.decoy()?;
+            let seen = bench.outside("see_processes.py", &["sleep", &decoy.pid()])?;
+            for attempt in ["marker", "session", "priority", "handle", "exists"] {
+                seen.reached(attempt)?;
+            }
+            Ok(())
+        }),
+    },
+    Check {
+        id: "L-04",
+        title: "the id of a cell is free of processes and files when another cell gets it",
+        needs: &[Need::DistinctUid, Need::HarnessRoot],
+        body: reused_id,
+        arm: Arm::Within,
     },
     Check {
         id: "L-01",
@@ -139,4 +176,56 @@ fn surroundings(bench: &Bench) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Runs that leave detached children and files behind, one after another; each next one is looked at from outside.
+fn reused_id(bench: &Bench) -> Result<()> {
+    let mut seen_ids = std::collections::BTreeMap::<String, u32>::new();
+    for _ in 0..4 {
+        let child = bench.marker();
+        bench.program("leave_child.py").args(&[&child]).go()?.exited(0)?;
+        ensure!(
+            processes_with(&child).is_empty(),
+            "a child outlives its job, and its id is given out again"
+        );
+        let marker = bench.marker();
+        let run = bench.command(&["sleep", &format!("600.{marker}")]).start()?;
+        let mut found = Vec::new();
+        wait_until(std::time::Duration::from_secs(20), || {
+            found = processes_with(&marker);
+            !found.is_empty()
+        });
+        let of_one_cell = found.first().map(|pid| one_cell_has(*pid));
+        run.running().signal(nix::sys::signal::Signal::SIGINT)?;
+        run.report()?;
+        let id = of_one_cell.context("the program was never seen")??;
+        *seen_ids.entry(id).or_default() += 1;
+    }
+    ensure!(!seen_ids.contains_key("0"), "a cell is root on the host");
+    Ok(())
+}
+
+/// The host's id of a process, where every process with that id is in its user namespace, as the cell's helpers are, too.
+fn one_cell_has(pid: u32) -> Result<String> {
+    let id_of = |pid: u32| -> Option<String> {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        Some(field(&status, "Uid:")?.split_whitespace().next()?.to_owned())
+    };
+    let namespace = |pid: u32| std::fs::read_link(format!("/proc/{pid}/ns/user")).ok();
+    let id = id_of(pid).context("it is gone")?;
+    let own = namespace(pid).context("it is gone")?;
+    for entry in std::fs::read_dir("/proc")?.flatten() {
+        let name = entry.file_name();
+        let Some(other) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        let shares = id_of(other).as_deref() == Some(id.as_str());
+        // One that ends just now has no namespace any more.
+        let elsewhere = namespace(other).is_some_and(|namespace| namespace != own);
+        ensure!(
+            !(shares && elsewhere),
+            "process {other} has the id {id} too, and is of another cell"
+        );
+    }
+    Ok(id)
 }

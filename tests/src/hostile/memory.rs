@@ -1,8 +1,11 @@
 //! Memory: the limit of the whole cell, its counters, and handles of the kernel.
 
 use super::{Arm, Check};
+use crate::assert::processes_with;
+use crate::cell::Bench;
 use crate::modes::Need;
-use anyhow::{Result, ensure};
+use crate::process::wait_until;
+use anyhow::{Context, Result, ensure};
 
 const MIB: f64 = 1_048_576.0;
 const SMALL: &[&str] = &["--memory", "160MiB", "--workspace", "8MiB"];
@@ -85,6 +88,23 @@ pub(super) const CHECKS: &[Check] = &[
         arm: Arm::NoRefusal,
     },
     Check {
+        id: "M-07",
+        title: "a cell has no swap",
+        needs: &[Need::Cgroup, Need::HarnessRoot],
+        body: no_swap,
+        arm: Arm::Shows(|bench| {
+            let limits = with_running_cell(bench, &["cgroup_limits"], swap_and_memory)?;
+            // Without a limit the kernel says `max`, or a number that no machine has.
+            let unlimited = |limit: &str| limit.parse::<u64>().map_or(true, |bytes| bytes > 1 << 50);
+            let swap = limits.map_or_else(|_no_such_file| "max".to_owned(), |(swap, _)| swap);
+            ensure!(
+                unlimited(&swap),
+                "without its limits a cell has {swap} of swap, too"
+            );
+            Ok(())
+        }),
+    },
+    Check {
         id: "M-08",
         title: "a child killed for memory is a flag, the main process goes on",
         needs: &[Need::Cgroup],
@@ -138,3 +158,59 @@ pub(super) const CHECKS: &[Check] = &[
         arm: Arm::Within,
     },
 ];
+
+/// What the group of a running cell says about swap: the limit on swap itself (version 2) or on both together, and the
+/// limit on memory.
+fn swap_and_memory(pid: u32) -> Result<(String, String)> {
+    let file = |number: usize| {
+        let (controller, first, second) = crate::groups::LIMITS[number];
+        let name = if crate::groups::is_v2() { second } else { first };
+        crate::groups::read(pid, controller, name)
+    };
+    Ok((file(1)?, file(0)?))
+}
+
+fn with_running_cell<T>(bench: &Bench, without: &[&'static str], look: impl Fn(u32) -> T) -> Result<T> {
+    let marker = bench.marker();
+    let run = bench
+        .command(&["sleep", &format!("600.{marker}")])
+        .without(without)
+        .start()?;
+    let mut found = Vec::new();
+    wait_until(std::time::Duration::from_secs(20), || {
+        found = processes_with(&marker);
+        !found.is_empty()
+    });
+    let seen = found.first().map(|pid| look(*pid));
+    run.running().signal(nix::sys::signal::Signal::SIGINT)?;
+    run.report()?;
+    seen.context("the program was never seen")
+}
+
+fn no_swap(bench: &Bench) -> Result<()> {
+    let (swap, memory) = with_running_cell(bench, &[], swap_and_memory)??;
+    let none = if crate::groups::is_v2() {
+        "0"
+    } else {
+        memory.as_str()
+    };
+    ensure!(
+        swap == none,
+        "limit on swap {swap} with a limit on memory of {memory}"
+    );
+    // Where the host has swap, the verdict must come as fast as without.
+    let began = std::time::Instant::now();
+    let seen = bench
+        .program("memory_hog.py")
+        .args(&["400"])
+        .options(SMALL)
+        .go()?;
+    seen.is("out_of_memory", 137)?;
+    ensure!(
+        began.elapsed() < crate::slack::stretched(std::time::Duration::from_secs(10)),
+        "it took {:?}{}",
+        began.elapsed(),
+        seen.told()
+    );
+    bench.code("print('next')").go()?.exited(0).map(drop)
+}

@@ -1,5 +1,6 @@
 //! The corpus: one row per check. The program of a check is in `tests/programs`; here is what must come of it.
 
+mod beyond;
 mod calls;
 mod disk;
 mod environment;
@@ -60,6 +61,7 @@ pub fn checks() -> Vec<Check> {
         environment::CHECKS,
         tenants::CHECKS,
         kill::CHECKS,
+        &beyond::checks(),
     ]
     .concat()
 }

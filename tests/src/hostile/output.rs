@@ -79,7 +79,36 @@ pub(super) const CHECKS: &[Check] = &[
     },
 ];
 
+/// Resident memory of the daemon, KiB; nothing where the run has its own.
+fn daemon_memory(bench: &Bench) -> Result<Option<u64>> {
+    let Some((daemon, _)) = &bench.daemon else {
+        return Ok(None);
+    };
+    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.daemon()?))?;
+    let line = crate::assert::field(&status, "VmRSS:").unwrap_or_default();
+    Ok(line
+        .split_whitespace()
+        .next()
+        .and_then(|number| number.parse().ok()))
+}
+
 fn endless(bench: &Bench) -> Result<()> {
+    // The first flood also warms the allocator up.
+    flood(bench)?;
+    let before = daemon_memory(bench)?;
+    if before.is_some() {
+        flood(bench)?;
+    }
+    let after = daemon_memory(bench)?;
+    if let (Some(before), Some(after)) = (before, after) {
+        // What is kept of both streams, twice (in memory and on its way to the store), and 4 MiB.
+        let grown = after.saturating_sub(before);
+        ensure!(grown <= 12 * 1024, "the daemon grew by {grown} KiB");
+    }
+    Ok(())
+}
+
+fn flood(bench: &Bench) -> Result<()> {
     for form in ["lines", "solid"] {
         let seen = bench
             .program("flood_stdout.py")

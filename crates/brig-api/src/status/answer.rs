@@ -97,6 +97,12 @@ impl ApiError {
     pub fn fault(&self) -> Fault {
         match self {
             Self::Connect { .. } | Self::Lost(_) | Self::Broken | Self::Deadline => Fault::Transient,
+            // The one exhausted resource that does not come back.
+            Self::Answer(answer)
+                if answer.reason.as_deref() == Some(super::Reason::MessageTooLarge.word()) =>
+            {
+                Fault::Caller
+            }
             Self::Answer(answer) => fault_of(answer.code),
             Self::Address(_) => Fault::Caller,
             Self::Reply(_) | Self::Transfer { .. } => Fault::Bug,

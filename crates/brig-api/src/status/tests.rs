@@ -15,6 +15,7 @@ fn every_error() -> Vec<ServiceError> {
         ServiceError::Refused(Refused::AlreadyTerminal),
         ServiceError::FileInUse,
         ServiceError::FileTooLarge { limit: Bytes::gib(1) },
+        ServiceError::MessageTooLarge { limit: Bytes::mib(4) },
         ServiceError::DigestMismatch,
         ServiceError::UnknownImage { name: "x".into() },
         ServiceError::QueueFull {

@@ -12,7 +12,7 @@ use brig_api::MESSAGE_MAX;
 use brig_api::pb::execution_service_server::ExecutionServiceServer;
 use brig_api::pb::file_service_server::FileServiceServer;
 use brig_api::pb::info_service_server::InfoServiceServer;
-use brig_api::server::{RequestBudget, WholeRequests};
+use brig_api::server::{NamedRefusals, RequestBudget, WholeRequests};
 use brig_core::TenantId;
 use connection::{Connection, Peer};
 use futures_util::Stream;
@@ -98,20 +98,22 @@ impl Services {
             // Clients older than 2024 ask for this one.
             .add_service(budget.around(reflection().build_v1alpha()?))
             .add_service(
-                budget.around(
+                budget.around(NamedRefusals(
                     ExecutionServiceServer::new(execution)
-                        .max_decoding_message_size(MESSAGE_MAX)
-                        .max_encoding_message_size(MESSAGE_MAX),
-                ),
-            )
-            .add_service(
-                budget.around(WholeRequests(
-                    FileServiceServer::new(files)
                         .max_decoding_message_size(MESSAGE_MAX)
                         .max_encoding_message_size(MESSAGE_MAX),
                 )),
             )
-            .add_service(budget.around(InfoServiceServer::new(info).max_decoding_message_size(MESSAGE_MAX)));
+            .add_service(
+                budget.around(NamedRefusals(WholeRequests(
+                    FileServiceServer::new(files)
+                        .max_decoding_message_size(MESSAGE_MAX)
+                        .max_encoding_message_size(MESSAGE_MAX),
+                ))),
+            )
+            .add_service(budget.around(NamedRefusals(
+                InfoServiceServer::new(info).max_decoding_message_size(MESSAGE_MAX),
+            )));
         Ok(Self {
             router,
             health: Health(reporter),

@@ -7,6 +7,8 @@ mod execute;
 #[cfg(test)]
 mod files;
 #[cfg(test)]
+mod hostile_calls;
+#[cfg(test)]
 mod lease;
 #[cfg(test)]
 mod lifetime;

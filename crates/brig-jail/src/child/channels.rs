@@ -5,7 +5,7 @@ use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::SigSet;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg,
     socketpair,
@@ -311,7 +311,7 @@ impl Channels {
 
 /// All signals do what they do by default, none is blocked.
 pub(super) fn default_signals() -> nix::Result<()> {
-    for signal in Signal::iterator().filter(|signal| !matches!(signal, Signal::SIGKILL | Signal::SIGSTOP)) {
+    for signal in sys::changeable_signals() {
         sys::default_signal(signal)?;
     }
     SigSet::empty().thread_set_mask()

@@ -143,11 +143,30 @@ pub(crate) fn fork() -> nix::Result<Side> {
     }
 }
 
+/// The numbers of signals that may be ignored or caught at all, real-time ones and the C library's own two included.
+pub(crate) fn changeable_signals() -> impl Iterator<Item = c_int> {
+    (1..=64).filter(|signal| ![libc::SIGKILL, libc::SIGSTOP].contains(signal))
+}
+
 /// Makes a signal do again what it does by default: Rust's start-up code ignores SIGPIPE, the keeper's parent may
-/// have ignored others, and exec would keep that.
-pub(crate) fn default_signal(signal: nix::sys::signal::Signal) -> nix::Result<()> {
-    // SAFETY: SIG_DFL installs no function, so no handler's assumptions can be broken.
-    unsafe { nix::sys::signal::signal(signal, nix::sys::signal::SigHandler::SigDfl) }.map(drop)
+/// have ignored others, and exec would keep that. Past the C library, which has no words for its own signals 32 and 33
+/// and leaves them ignored in whatever it spawns.
+pub(crate) fn default_signal(signal: c_int) -> nix::Result<()> {
+    // Handler SIG_DFL, no flags, no restorer, an empty mask: all zero, and never larger than this.
+    const DEFAULT: [u64; 4] = [0; 4];
+    const MASK_BYTES: usize = 8;
+    // SAFETY: the kernel reads a `sigaction` of at most 32 bytes, which `DEFAULT` is; SIG_DFL installs no function, so
+    // no handler's assumptions can be broken; nothing is written back through the null pointer.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            signal,
+            DEFAULT.as_ptr(),
+            std::ptr::null::<u64>(),
+            MASK_BYTES,
+        )
+    };
+    check(result).map(drop)
 }
 
 /// A detached copy of the mount at `path`.
