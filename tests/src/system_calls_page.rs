@@ -13,7 +13,8 @@ const HEAD: &str = "# System calls
 
 What a program in a cell may ask of the kernel. Everything else is refused with `EPERM` (calls that Brig does not know: with
 `ENOSYS`), counted, and told with the result. Calls of other architectures and x32 calls end the program. The count for a machine
-is in `brig doctor`.
+is in `brig doctor`. Newer kernels let two calls of x86_64 pass every filter, `uretprobe` and `uprobe`, which only their own
+trampolines may make: a program that makes one is ended with SIGILL.
 
 This page is made from `crates/brig-jail/policies` and `tests/needs`; a test compares them. To write it anew:
 

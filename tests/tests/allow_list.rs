@@ -17,7 +17,7 @@ use brig_tests::stage::Stage;
 use brig_tests::suite::{run_at_once, trial};
 use brig_tests::system_calls_page;
 use libtest_mimic::Trial;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -47,6 +47,8 @@ fn main() -> ExitCode {
                     .map(|program| needs_its_rules(program, &stage)),
             );
             trials.push(an_unknown_rule_is_refused(&stage));
+            trials.push(everything_else_is_refused(&stage));
+            trials.push(what_passes_every_filter_ends_the_program(&stage));
             trials.extend(
                 FILTERED
                     .iter()
@@ -211,6 +213,85 @@ fn every_filtered_call_is_tried() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// `uretprobe` and `uprobe` of x86_64: newer kernels let them pass every filter, because their own trampolines make
+/// them, and end anybody else who does with SIGILL.
+const PAST_EVERY_FILTER: [u32; 2] = [335, 336];
+
+fn what_passes_every_filter_ends_the_program(stage: &Arc<Stage>) -> Trial {
+    let stage = Arc::clone(stage);
+    trial(
+        "a call that the kernel keeps from filters gives a program nothing",
+        move || {
+            if HERE != "x86_64" {
+                return Err(Skip::because("only x86_64 has such calls").into());
+            }
+            let bench = Bench::set_up(Arc::clone(&stage), mode())?;
+            for number in PAST_EVERY_FILTER {
+                let run = bench.program("ask_kernel.py");
+                let seen = run
+                    .stdin(format!("{number} 0 0 0 0 0 0\n").as_bytes())
+                    .start()?
+                    .report()?;
+                let is_ended =
+                    seen.kind() == "signalled" && seen.report["verdict"]["signal_name"] == "SIGILL";
+                let is_refused =
+                    seen.code == 0 && ["EPERM\n", "ENOSYS\n", "ENXIO\n"].contains(&seen.stdout.as_str());
+                ensure!(is_ended || is_refused, "call {number}{}", seen.told());
+            }
+            Ok(())
+        },
+    )
+}
+
+/// Every number that is on neither list, in a cell: the installed filter, not only the compiled one, refuses it.
+fn everything_else_is_refused(stage: &Arc<Stage>) -> Trial {
+    let stage = Arc::clone(stage);
+    trial(
+        "every call that is on no list is refused, and probed ones fail as the list says",
+        move || {
+            let allowed: BTreeSet<String> = needs::rules(HERE)?.into_iter().map(|rule| rule.call).collect();
+            let probed: BTreeMap<String, String> = needs::probed(HERE)?
+                .into_iter()
+                .map(|rule| (rule.call, rule.errno))
+                .collect();
+            let expected = |number: u32| match brig_jail::policy::call_name(number) {
+                _ if HERE == "x86_64" && PAST_EVERY_FILTER.contains(&number) => None,
+                None => Some("ENOSYS".to_owned()),
+                Some(name) if allowed.contains(name) => None,
+                Some(name) => Some(probed.get(name).cloned().unwrap_or_else(|| "EPERM".to_owned())),
+            };
+            let numbers = (0..=600).chain([1_000, 0x3fff_ffff, 0x8000_0000, u32::MAX]);
+            let asked: Vec<(u32, String)> = numbers
+                .filter_map(|number| Some((number, expected(number)?)))
+                .collect();
+            ensure!(asked.len() > 300, "only {} calls are on no list", asked.len());
+            let lines: Vec<String> = asked
+                .iter()
+                .map(|(number, _)| format!("{number} 0 0 0 0 0 0\n"))
+                .collect();
+            let bench = Bench::set_up(Arc::clone(&stage), mode())?;
+            let run = bench.program("ask_kernel.py").stdin(lines.concat().as_bytes());
+            let seen = run.start()?.report()?;
+            seen.exited(0)?;
+            let answers: Vec<&str> = seen.stdout.lines().collect();
+            ensure!(answers.len() == asked.len(), "not all was tried{}", seen.told());
+            for ((number, expected), found) in asked.iter().zip(answers) {
+                let name = brig_jail::policy::call_name(*number).unwrap_or("no call");
+                ensure!(
+                    found == expected,
+                    "{number} ({name}): {found} instead of {expected}"
+                );
+            }
+            ensure!(
+                !seen.refusals_are_reported() || seen.flag("refused_calls_truncated") == 1,
+                "more calls are refused than are told, and it does not say so{}",
+                seen.told()
+            );
+            Ok(())
+        },
+    )
 }
 
 /// Each attempt as it is, and with bits set above those that the kernel looks at: the answer must be the same, or a
