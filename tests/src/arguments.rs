@@ -159,6 +159,30 @@ pub const FILTERED: &[Filtered] = &[
         ],
     },
     Filtered {
+        call: "setresuid",
+        numbers: (117, Some(147)),
+        looked_at: &[0, 1, 2],
+        attempts: &[
+            pass("what the user is already", three(NOBODY, 10_001, NOBODY)),
+            refuse("root", three(NOBODY, 0, NOBODY)),
+            refuse("all three root", three(0, 0, 0)),
+            refuse("a neighbour", three(NOBODY, 10_002, NOBODY)),
+            refuse("nothing at all", three(NOBODY, NOBODY, NOBODY)),
+        ],
+    },
+    Filtered {
+        call: "setresgid",
+        numbers: (119, Some(149)),
+        looked_at: &[0, 1, 2],
+        attempts: &[
+            pass("what the group is already", three(NOBODY, 10_001, NOBODY)),
+            refuse("root", three(NOBODY, 0, NOBODY)),
+            refuse("all three root", three(0, 0, 0)),
+            refuse("a neighbour", three(NOBODY, 10_002, NOBODY)),
+            refuse("nothing at all", three(NOBODY, NOBODY, NOBODY)),
+        ],
+    },
+    Filtered {
         call: "setpriority",
         numbers: (141, Some(140)),
         looked_at: &[0, 1],

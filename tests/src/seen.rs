@@ -179,6 +179,15 @@ impl Seen {
         call.map_or(0, |call| call["count"].as_u64().unwrap_or(1))
     }
 
+    /// The names of the refused calls.
+    #[must_use]
+    pub fn refused_calls(&self) -> Vec<String> {
+        let calls = self.report["refused_calls"].as_array().into_iter().flatten();
+        calls
+            .filter_map(|call| call["name"].as_str().map(str::to_owned))
+            .collect()
+    }
+
     /// Whether refused calls are counted here at all.
     #[must_use]
     pub fn refusals_are_reported(&self) -> bool {

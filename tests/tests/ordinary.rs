@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use brig_tests::cell::Bench;
-use brig_tests::modes::Mode;
+use brig_tests::modes::{Mode, has_program};
 use brig_tests::process;
 use brig_tests::skip::Skip;
 use brig_tests::stage::{Stage, state};
@@ -23,6 +23,20 @@ struct Ordinary {
     inputs: &'static [(&'static str, &'static str)],
     /// Files compared afterwards.
     outputs: &'static [&'static str],
+    interpreter: Interpreter,
+    /// Programs of the host without which it is skipped.
+    needs: &'static [&'static str],
+    /// Calls that are refused and whose refusal nobody notices; any other fails the test.
+    harmless: &'static [&'static str],
+}
+
+/// What runs a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Interpreter {
+    /// The host's own, as `brig run` takes it.
+    Host,
+    /// That of a virtual environment with numpy, pandas and matplotlib, which the configuration names.
+    Science,
 }
 
 const fn plain(file: &'static str, title: &'static str) -> Ordinary {
@@ -33,6 +47,16 @@ const fn plain(file: &'static str, title: &'static str) -> Ordinary {
         stdin: "",
         inputs: &[],
         outputs: &[],
+        interpreter: Interpreter::Host,
+        needs: &[],
+        harmless: &[],
+    }
+}
+
+const fn science(file: &'static str, title: &'static str) -> Ordinary {
+    Ordinary {
+        interpreter: Interpreter::Science,
+        ..plain(file, title)
     }
 }
 
@@ -82,7 +106,42 @@ const PROGRAMS: &[Ordinary] = &[
     plain("standard_library.py", "a walk through the standard library"),
     plain("killed_by_term.py", "a program that a signal ends"),
     plain("shell_tools.sh", "a shell script with the usual tools"),
-    plain("linear_algebra.py", "numpy from a virtual environment"),
+    Ordinary {
+        needs: &["git"],
+        ..plain("git.sh", "git: a repository, branches, clones and a push")
+    },
+    Ordinary {
+        inputs: &[("small_server.py", "small_server.py")],
+        needs: &["curl"],
+        ..plain("curl.sh", "curl against a server on loopback")
+    },
+    Ordinary {
+        needs: &["tar", "gzip", "xz"],
+        ..plain("tar.sh", "tar with gzip and xz")
+    },
+    Ordinary {
+        needs: &["make", "gcc", "perl", "awk"],
+        ..plain("toolchain.sh", "make, gcc, perl, awk, bash and the usual tools")
+    },
+    Ordinary {
+        inputs: &[("walk.mjs", "walk.mjs")],
+        needs: &["node"],
+        ..plain(
+            "node.sh",
+            "node: loopback, threads, children, files and cryptography",
+        )
+    },
+    science("linear_algebra.py", "numpy from a virtual environment"),
+    science("blas_threads.py", "threads of BLAS within the default limits"),
+    Ordinary {
+        inputs: &[("table.csv", "table.csv")],
+        outputs: &["joined.csv", "series.json"],
+        ..science("data_frames.py", "pandas: csv, pickle and time zones")
+    },
+    Ordinary {
+        outputs: &["plot.png", "plot.pdf", "plot.svg", "surface.png"],
+        ..science("plots.py", "matplotlib: PNG, PDF, SVG and three dimensions")
+    },
 ];
 
 fn main() -> ExitCode {
@@ -99,7 +158,7 @@ fn main() -> ExitCode {
                 move || {
                     mode.available()?;
                     let bench = Bench::set_up(stage, mode)?;
-                    same_as_outside(&with_interpreter(bench, &interpreter(ordinary)?)?, ordinary)
+                    same_as_outside(&bench, ordinary)
                 },
             ));
         }
@@ -117,6 +176,9 @@ struct Result4 {
 }
 
 fn same_as_outside(bench: &Bench, ordinary: Ordinary) -> Result<()> {
+    if let Some(missing) = ordinary.needs.iter().find(|name| !has_program(name)) {
+        return Err(Skip::because(format!("{missing} is not installed")).into());
+    }
     let python = interpreter(ordinary)?;
     let expected = outside(bench, ordinary, &python)?;
     ensure!(
@@ -143,33 +205,24 @@ fn same_as_outside(bench: &Bench, ordinary: Ordinary) -> Result<()> {
     Ok(())
 }
 
-/// The host's interpreter, or that of the virtual environment with numpy.
 fn interpreter(ordinary: Ordinary) -> Result<PathBuf> {
-    if ordinary.file != "linear_algebra.py" {
+    if ordinary.interpreter == Interpreter::Host {
         return Ok(PathBuf::from("/usr/bin/python3"));
     }
     let python = state()
-        .map(|state| state.join("venv-numpy/bin/python3"))
+        .map(|state| state.join("venv-science/bin/python3"))
         .filter(|python| python.exists());
-    Ok(python.ok_or_else(|| Skip::because("no virtual environment with numpy: tests/run makes it"))?)
+    Ok(python.ok_or_else(|| Skip::because("no virtual environment venv-science: tests/run makes it"))?)
 }
 
-/// Another interpreter than the host's is the operator's decision: it takes a daemon with a configuration.
-fn with_interpreter(bench: Bench, python: &Path) -> Result<Bench> {
-    if python == Path::new("/usr/bin/python3") {
-        return Ok(bench);
-    }
-    let environment = python
-        .ancestors()
-        .nth(2)
-        .context("an interpreter is two levels down")?;
-    let level = bench.mode.level();
-    bench.served_with(&format!(
-        "isolation = \"{}\"\n[images.host]\npython = \"{}\"\nread_only = [\"{}\"]\n",
-        level,
-        python.display(),
-        environment.display()
-    ))
+/// Another interpreter than the host's is named in a configuration.
+fn configuration(directory: &Path, python: &Path) -> Result<String> {
+    let path = directory.join("brig.toml");
+    std::fs::write(
+        &path,
+        format!("[images.host]\npython = \"{}\"\n", python.display()),
+    )?;
+    Ok(path.display().to_string())
 }
 
 fn outside(bench: &Bench, ordinary: Ordinary, python: &Path) -> Result<Result4> {
@@ -237,12 +290,24 @@ fn inside(bench: &Bench, ordinary: Ordinary) -> Result<Result4> {
     if !ordinary.stdin.is_empty() {
         run = run.stdin(ordinary.stdin.as_bytes());
     }
+    let configured = bench.stage.directory(bench.mode)?;
+    if ordinary.interpreter != Interpreter::Host {
+        let file = configuration(configured.path(), &interpreter(ordinary)?)?;
+        run = run.host_env("BRIG_CONFIG", &file);
+    }
     let seen = run.args(ordinary.args).go()?;
     ensure!(
         seen.report["state"] == "finished",
         "it did not run{}",
         seen.told()
     );
+    let harmless = |name: &String| ordinary.harmless.contains(&name.as_str());
+    let refused: Vec<String> = seen
+        .refused_calls()
+        .into_iter()
+        .filter(|name| !harmless(name))
+        .collect();
+    ensure!(refused.is_empty(), "refused calls {refused:?}{}", seen.told());
     Ok(Result4 {
         stdout: seen.stdout.clone(),
         stderr: seen.stderr.clone(),

@@ -139,7 +139,9 @@ fn import(happened: &Happened<'_>) -> Option<String> {
     let (module, calls) = (happened.importing, &happened.facts.refused_calls);
     if exception.name == "ModuleNotFoundError" {
         return Some(format!(
-            "the module {module} is not part of the image: give its file with --in, or use an image that has it"
+            "the module {module} is not part of the image: give its file with --in; or name the interpreter of a virtual \
+             environment that has it (`python = \"/path/to/venv/bin/python3\"` below `[images.host]`) in the configuration \
+             (BRIG_CONFIG=FILE, brig serve --config FILE)"
         ));
     }
     if calls.is_empty() {

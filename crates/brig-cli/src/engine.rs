@@ -89,6 +89,7 @@ impl Own {
     fn prepare(expected: Option<&JobDraft>) -> anyhow::Result<Self> {
         let config = embedded_config()?;
         let mut keeper = keeper_config::of(&config, Prewarm::for_draft(&config, expected));
+        keeper::check_host_image(&keeper.host_image).context("images.host in the file of BRIG_CONFIG")?;
         // One job: the cell that it runs in is all that is needed.
         keeper.spares = 0;
         // Whoever types the command also decides.
@@ -172,14 +173,18 @@ async fn end_keeper(mut keeper: Child) {
 
 /// The configuration of an embedded engine: what `BRIG_CONFIG` names, with what makes it embedded.
 fn embedded_config() -> anyhow::Result<Config> {
-    let mut config = match std::env::var_os("BRIG_CONFIG").map(PathBuf::from) {
-        Some(path) => Config::load(&path)?,
-        // Not root: every machine gives this level, and the user is told what it lacks.
-        None if !is_root() => Config {
+    let base = if is_root() {
+        Config::default()
+    } else {
+        // Every machine gives this level, and the user is told what it lacks.
+        Config {
             isolation: IsolationLevel::Workstation,
             ..Config::default()
-        },
-        None => Config::default(),
+        }
+    };
+    let mut config = match std::env::var_os("BRIG_CONFIG").map(PathBuf::from) {
+        Some(path) => Config::load_over(base, &path)?,
+        None => base,
     };
     config.listen.clear();
     config.metrics = None;

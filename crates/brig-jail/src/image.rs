@@ -166,16 +166,98 @@ fn in_system(path: &Path) -> bool {
     SYSTEM.iter().any(|system| path.starts_with(system))
 }
 
-/// Absolute, without `..`, and not in one of the places that every cell has of its own (its own `/tmp` would cover
-/// what is bound below it).
+/// What every cell has of its own: nothing of the host is shown there.
+const OWN: [&str; 6] = ["/proc", "/dev", "/tmp", "/workspace", "/sys", "/etc"];
+
+/// Absolute, without `..`, and not in one of the places that every cell has of its own.
 fn is_plain(path: &Path) -> bool {
-    let own = ["/proc", "/dev", "/tmp", "/workspace", "/sys", "/etc"];
     path.is_absolute()
         && path.components().count() > 1
         && !path
             .components()
             .any(|component| component == Component::ParentDir)
-        && !own.iter().any(|place| path.starts_with(place))
+        && own_place(path).is_none()
+}
+
+fn own_place(path: &Path) -> Option<&'static str> {
+    OWN.into_iter().find(|place| path.starts_with(place))
+}
+
+/// A path of the operator's that cells cannot be shown.
+#[derive(Debug, thiserror::Error)]
+pub enum HostImageError {
+    /// Nothing is there, or nobody may look.
+    #[error("{path}")]
+    Look {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// In a place that every cell has of its own.
+    #[error(
+        "{path} is in {place}, of which every cell has its own: move it, for example to /opt or /srv or below a home"
+    )]
+    OwnPlace {
+        /// Which.
+        path: PathBuf,
+        /// The cell's own place.
+        place: &'static str,
+    },
+    /// The root, or with `..` in it.
+    #[error("{path} is not a plain path: name a directory below the root, without `..`")]
+    NotPlain {
+        /// Which.
+        path: PathBuf,
+    },
+    /// An interpreter whose files are not known from its path.
+    #[error("{path} is not PREFIX/bin/NAME: name the interpreter in the `bin` of its environment")]
+    NoPrefix {
+        /// Which.
+        path: PathBuf,
+    },
+}
+
+/// Whether cells can be shown what the operator named. What this process itself cannot see is refused here, what
+/// only the users of cells cannot enter when a cell is built.
+///
+/// # Errors
+/// The first path that is wrong.
+pub fn check_host_image(image: &HostImage) -> Result<(), HostImageError> {
+    for path in &image.read_only {
+        check_place(path)?;
+    }
+    let python = &image.python;
+    if in_system(python) {
+        return look(python);
+    }
+    check_place(python)?;
+    if interpreter_prefixes(python).is_empty()
+        && !image.read_only.iter().any(|place| python.starts_with(place))
+    {
+        return Err(HostImageError::NoPrefix { path: python.clone() });
+    }
+    Ok(())
+}
+
+fn check_place(path: &Path) -> Result<(), HostImageError> {
+    let path = path.to_owned();
+    match own_place(&path) {
+        Some(place) => Err(HostImageError::OwnPlace { path, place }),
+        None if !is_plain(&path) => Err(HostImageError::NotPlain { path }),
+        None => look(&path),
+    }
+}
+
+fn look(path: &Path) -> Result<(), HostImageError> {
+    match std::fs::metadata(path) {
+        Ok(_) => Ok(()),
+        Err(source) => Err(HostImageError::Look {
+            path: path.to_owned(),
+            source,
+        }),
+    }
 }
 
 #[cfg(test)]
@@ -248,6 +330,40 @@ mod tests {
         ];
         let entries = plan_extra(&host(&paths));
         assert_eq!(entries, vec![bind(place.path())]);
+    }
+
+    #[test]
+    fn what_cells_cannot_be_shown_is_refused_by_name() {
+        let refused = |python: &str, read_only: &[&str]| {
+            let image = HostImage {
+                python: PathBuf::from(python),
+                ..host(read_only)
+            };
+            check_host_image(&image).map_err(|error| error.to_string())
+        };
+        let fine = tempfile::tempdir_in("/var/tmp").unwrap();
+        let fine = fine.path().to_str().unwrap();
+        assert_eq!(refused("/usr/bin/python3", &[fine]), Ok(()));
+        for (python, read_only, word) in [
+            (
+                "/opt/no/such/venv/bin/python3",
+                "/usr",
+                "/opt/no/such/venv/bin/python3",
+            ),
+            ("/usr/bin/python3", "/no/such/place", "/no/such/place"),
+            ("/tmp/venv/bin/python3", "/usr", "is in /tmp"),
+            ("/usr/bin/python3", "/etc/ssl/private", "is in /etc"),
+            ("/usr/bin/python3", "/", "not a plain path"),
+            ("/usr/bin/python3", "/srv/../root", "not a plain path"),
+        ] {
+            let error = refused(python, &[read_only]).unwrap_err();
+            assert!(error.contains(word), "{error}");
+        }
+        let script = Path::new(fine).join("python3");
+        std::fs::write(&script, "").unwrap();
+        let error = refused(script.to_str().unwrap(), &[]).unwrap_err();
+        assert!(error.contains("PREFIX/bin"), "{error}");
+        assert_eq!(refused(script.to_str().unwrap(), &[fine]), Ok(()));
     }
 
     #[test]

@@ -29,8 +29,8 @@ pub struct CellShape {
     pub open_files: u64,
     /// RLIMIT_NPROC: the fork wall where no cgroup is. Counted per user namespace, so per cell.
     pub processes: u64,
-    /// RLIMIT_AS, bytes; `None` where a cgroup limits memory.
-    pub address_space_bytes: Option<u64>,
+    /// Private memory of one process, bytes; `None` where a cgroup limits memory.
+    pub process_memory_bytes: Option<u64>,
     /// RLIMIT_CPU, seconds; the fine limit is the keeper's.
     pub cpu_seconds: u64,
 }
@@ -300,7 +300,7 @@ impl CellShape {
             self.file_size_bytes,
             self.open_files,
             self.processes,
-            self.address_space_bytes.unwrap_or(1),
+            self.process_memory_bytes.unwrap_or(1),
             self.cpu_seconds,
         ];
         // A tmpfs with size 0 or nr_inodes 0 is one without any limit.

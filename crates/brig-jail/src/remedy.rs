@@ -79,6 +79,9 @@ pub struct Remedy {
     pub fix: &'static str,
 }
 
+/// Items of [`Stage::Mount`] below this are the entries of the image, the others are the cell's own mounts.
+const FIRST_OWN_MOUNT: u16 = 1000;
+
 const fn remedy(problem: &'static str, fix: &'static str) -> Remedy {
     Remedy { problem, fix }
 }
@@ -231,6 +234,13 @@ fn for_mount(failure: &SetupFailure, signs: &HostSigns) -> Option<Remedy> {
              `hostUsers: false`; or allow a synthetic /proc in Brig's configuration",
         ));
     }
+    if errno == Errno::EACCES && failure.item < FIRST_OWN_MOUNT {
+        return Some(remedy(
+            "the users of cells may not enter a directory above what `python` or `read_only` of [images.host] names",
+            "put the virtual environment, and the interpreter that it links to, where every user may read, for example \
+             below /opt or /srv; or open the directories above it (`chmod o+x DIRECTORY`)",
+        ));
+    }
     if errno == Errno::ENOSYS {
         return Some(remedy(
             "this kernel is too old: mount_setattr needs Linux 5.12",
@@ -293,6 +303,16 @@ mod tests {
             let failure = failure(stage, 0, Errno::EPERM);
             assert!(fix(&failure, &signs).contains("kernel.apparmor_restrict_unprivileged_userns=0"));
         }
+    }
+
+    #[test]
+    fn an_environment_in_a_closed_home_is_told_to_move() {
+        let signs = HostSigns {
+            container: true,
+            ..HostSigns::default()
+        };
+        assert!(fix(&failure(Stage::Mount, 31, Errno::EACCES), &signs).contains("virtual environment"));
+        assert!(fix(&failure(Stage::Mount, 1001, Errno::EACCES), &signs).contains("seccomp"));
     }
 
     #[test]

@@ -98,7 +98,7 @@ fn plan() -> Seeds {
             file_size_bytes: 1,
             open_files: 64,
             processes: 64,
-            address_space_bytes: Some(1 << 30),
+            process_memory_bytes: Some(1 << 30),
             cpu_seconds: 60,
         },
         image: Vec::new(),
@@ -139,7 +139,7 @@ fn plan() -> Seeds {
         ImageEntry::Directory { target: target() },
     ];
     plan.proc_mount = ProcMount::Synthetic;
-    plan.shape.address_space_bytes = None;
+    plan.shape.process_memory_bytes = None;
     vec![("bare", bare), ("whole", json(&plan))]
 }
 

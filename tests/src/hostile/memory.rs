@@ -40,7 +40,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "M-01b",
-        title: "without a control group the address space is limited",
+        title: "without a control group the memory of a process is limited",
         needs: &[],
         body: |bench| {
             let seen = bench

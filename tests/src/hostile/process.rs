@@ -122,18 +122,10 @@ fn exact_processes(bench: &Bench) -> Result<()> {
     for limit in [8.0, 20.0] {
         for kind in ["processes", "threads", "processes", "threads"] {
             let pids = format!("{limit}");
-            // Without a control group the address space is limited, and each thread's arena reserves 64 MiB of it:
-            // that wall would be met before the one that is meant.
-            let env: &[&str] = if bench.mode.has_cgroup() {
-                &[]
-            } else {
-                &["--env", "MALLOC_ARENA_MAX=1"]
-            };
             let seen = bench
                 .program("exact_processes.py")
                 .args(&[kind])
                 .options(&["--pids", &pids])
-                .options(env)
                 .go()?;
             seen.exited(0)?;
             let (refusal, word) = match kind {

@@ -39,12 +39,14 @@ const END_SLACK: Duration = Duration::from_secs(30);
 /// How long the end of the keeper may be noticed after the end of its helper.
 const LOST_NOTICE: Duration = Duration::from_secs(1);
 
+const SYSTEM_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
 /// The documented environment of every program; a job's own entries come on top.
 pub(super) const BASE_ENV: [(&str, &str); 5] = [
     ("HOME", "/workspace"),
     ("LANG", "C.UTF-8"),
     ("LOGNAME", "agent"),
-    ("PATH", "/usr/local/bin:/usr/bin:/bin"),
+    ("PATH", SYSTEM_PATH),
     ("USER", "agent"),
 ];
 /// Where programs start.
@@ -171,7 +173,7 @@ impl JailEnvironment {
         };
         let spec = ExecSpec {
             argv,
-            env: environment(env),
+            env: environment(&self.shared.config.python, env),
             cwd: Text::from(WORKSPACE),
             runner_channel,
         };
@@ -369,16 +371,26 @@ async fn supply(descriptor: OwnedFd, content: Bulk, over: &CancellationToken) {
 }
 
 /// The base environment with the job's entries over it, each name once.
-fn environment(own: &[(String, String)]) -> Vec<(Text, Text)> {
+fn environment(python: &str, own: &[(String, String)]) -> Vec<(Text, Text)> {
     let base = BASE_ENV
         .iter()
         .filter(|(name, _)| own.iter().all(|(other, _)| other != name));
-    let base = base.map(|(name, value)| (Text::from(*name), Text::from(*value)));
+    let base = base.map(|&(name, value)| match (name, beside(python)) {
+        ("PATH", Some(bin)) => (Text::from(name), Text::from(format!("{bin}:{value}").as_str())),
+        _ => (Text::from(name), Text::from(value)),
+    });
     base.chain(
         own.iter()
             .map(|(name, value)| (Text::from(name.as_str()), Text::from(value.as_str()))),
     )
     .collect()
+}
+
+/// The directory of an interpreter that is not the system's: a virtual environment's programs (`pip`, `pytest`) come
+/// first for commands too, as where it was activated.
+fn beside(python: &str) -> Option<&str> {
+    let (bin, _name) = python.rsplit_once('/')?;
+    (!SYSTEM_PATH.split(':').any(|place| place == bin)).then_some(bin)
 }
 
 fn spec_error(error: &ExecSpecError) -> BackendError {
@@ -428,13 +440,30 @@ mod tests {
             ("PATH".to_owned(), "/x".to_owned()),
             ("A".to_owned(), "1".to_owned()),
         ];
-        let env = environment(&own);
+        let env = environment("/usr/bin/python3", &own);
         let paths: Vec<_> = env
             .iter()
             .filter(|(name, _)| name.as_bytes() == b"PATH")
             .collect();
         assert_eq!(paths, [&(Text::from("PATH"), Text::from("/x"))]);
         assert_eq!(env.len(), BASE_ENV.len() + 1);
+    }
+
+    #[test]
+    fn programs_beside_an_environments_interpreter_come_first() {
+        let path = |python| {
+            let env = environment(python, &[]);
+            env.into_iter().find(|(name, _)| name.as_bytes() == b"PATH")
+        };
+        let expected = Text::from("/srv/venv/bin:/usr/local/bin:/usr/bin:/bin");
+        assert_eq!(
+            path("/srv/venv/bin/python3"),
+            Some((Text::from("PATH"), expected))
+        );
+        assert_eq!(
+            path("/usr/bin/python3"),
+            Some((Text::from("PATH"), Text::from(SYSTEM_PATH)))
+        );
     }
 
     #[test]

@@ -114,6 +114,9 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     }
     name_process(c"brig-keeper");
     let keeper_config = keeper_config::of(&config, Prewarm::defaults(&config));
+    if let Err(error) = keeper::check_host_image(&keeper_config.host_image) {
+        return refuse(&format!("images.host: {}", chain(&error)), DaemonExit::BadConfig);
+    }
     let words = std::env::args_os().skip(2);
     let daemon_args: Vec<OsString> = std::iter::once("__daemon".into()).chain(words).collect();
     let sockets = socket_names(&config);

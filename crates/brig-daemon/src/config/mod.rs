@@ -274,11 +274,19 @@ impl Config {
     /// # Errors
     /// The file cannot be read, or the first field that is wrong.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::load_over(Self::default(), path)
+    }
+
+    /// Reads and checks a file that changes `base`.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_over(base: Self, path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
             path: path.to_path_buf(),
             source,
         })?;
-        Self::parse(&text, path)
+        Self::parse_over(base, &text, path)
     }
 
     /// Checks the text of a file.
@@ -286,11 +294,15 @@ impl Config {
     /// # Errors
     /// The first field that is wrong.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        Self::parse_over(Self::default(), text, path)
+    }
+
+    fn parse_over(base: Self, text: &str, path: &Path) -> Result<Self, ConfigError> {
         let file: File = toml::from_str(text).map_err(|error| ConfigError::Syntax {
             path: path.to_path_buf(),
             detail: error.to_string().trim_end().to_owned(),
         })?;
-        let config = file.resolve()?;
+        let config = file.resolve(base)?;
         config.check()?;
         Ok(config)
     }
@@ -357,8 +369,7 @@ impl Config {
 }
 
 impl File {
-    fn resolve(self) -> Result<Config, ConfigError> {
-        let base = Config::default();
+    fn resolve(self, base: Config) -> Result<Config, ConfigError> {
         let mut limits = base.limits;
         self.limits.default.apply(&mut limits.default);
         self.limits.ceiling.apply(&mut limits.ceiling);

@@ -12,6 +12,17 @@ fn an_empty_file_gives_the_defaults() {
 }
 
 #[test]
+fn what_a_file_does_not_name_stays_as_it_was() {
+    let base = Config {
+        isolation: IsolationLevel::Workstation,
+        ..Config::default()
+    };
+    let over = |text| Config::parse_over(base.clone(), text, Path::new("brig.toml")).unwrap();
+    assert_eq!(over("max_concurrent = 2").isolation, IsolationLevel::Workstation);
+    assert_eq!(over("isolation = \"strict\"").isolation, IsolationLevel::Strict);
+}
+
+#[test]
 fn every_section_is_read() {
     let text = r#"
         listen = ["unix:/run/brig/brig.sock", "tcp:127.0.0.1:7070"]

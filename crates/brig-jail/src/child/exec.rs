@@ -60,10 +60,11 @@ fn become_program(ends: ProgramEnds, strings: &ExecStrings, channel: RunnerChann
         .first()
         .map_or(b"".as_slice(), |name| name.as_bytes());
     let searched = !program.contains(&b'/');
-    let reason = if code == NOT_FOUND && searched {
-        "command not found"
-    } else {
-        errno.desc()
+    let reason = match (code == NOT_FOUND, searched) {
+        (true, true) => "command not found",
+        // The path may well be there outside.
+        (true, false) => "no such file in the cell",
+        (false, _) => errno.desc(),
     };
     // Descriptor 2 is the program's stderr by now; everything else may be closed.
     complain(std::io::stderr().as_fd(), program, reason.as_bytes());

@@ -108,6 +108,11 @@ pub(super) fn own_session() -> Step<()> {
 
 const MIB: u64 = 1024 * 1024;
 
+/// Address space beyond the memory of a process: node, Go and memory allocators reserve far more than they use (node
+/// 10 GiB for a WebAssembly memory), and a reservation costs nothing. What it bounds is shared mappings, which the limit
+/// on private memory does not count.
+const RESERVATIONS: u64 = 16 * 1024 * MIB;
+
 /// What every limit of a cell is: soft, hard.
 fn limits(shape: &CellShape) -> Vec<(Resource, u64, u64)> {
     let same = |resource, value| (resource, value, value);
@@ -136,11 +141,10 @@ fn limits(shape: &CellShape) -> Vec<(Resource, u64, u64)> {
         same(Resource::RLIMIT_NICE, 0),
         same(Resource::RLIMIT_RTPRIO, 0),
     ];
-    limits.extend(
-        shape
-            .address_space_bytes
-            .map(|bytes| same(Resource::RLIMIT_AS, bytes)),
-    );
+    if let Some(bytes) = shape.process_memory_bytes {
+        limits.push(same(Resource::RLIMIT_DATA, bytes));
+        limits.push(same(Resource::RLIMIT_AS, bytes.saturating_add(RESERVATIONS)));
+    }
     limits
 }
 
@@ -198,12 +202,12 @@ mod tests {
             file_size_bytes: 1,
             open_files: 1,
             processes: 64,
-            address_space_bytes: Some(5 * MIB),
+            process_memory_bytes: Some(5 * MIB),
             cpu_seconds: 7,
         };
         let limits = limits(&shape);
         assert!(limits.contains(&(Resource::RLIMIT_NPROC, 65, 65)));
         assert!(limits.contains(&(Resource::RLIMIT_CPU, 7, 8)));
-        assert!(limits.contains(&(Resource::RLIMIT_AS, 5 * MIB, 5 * MIB)));
+        assert!(limits.contains(&(Resource::RLIMIT_DATA, 5 * MIB, 5 * MIB)));
     }
 }

@@ -23,7 +23,7 @@ mod proc;
 
 /// Items of [`Stage::Mount`] beyond the image's entries (which count from 0).
 pub(super) mod item {
-    pub(in super::super) const PRIVATE: u16 = 1000;
+    pub(in super::super) const PRIVATE: u16 = 1000; // the remedies know this limit
     pub(in super::super) const ROOT: u16 = 1001;
     pub(in super::super) const PIVOT: u16 = 1002;
     pub(in super::super) const DEV: u16 = 1003;
@@ -57,7 +57,7 @@ pub(super) fn build(plan: &JailPlan) -> Step<()> {
     let trees = copy_sources(plan)?;
     mount_root().map_err(at(Stage::Mount, item::ROOT))?;
     pivot().map_err(at(Stage::Mount, item::PIVOT))?;
-    // Before the image: an environment that lives below /tmp outside is bound into the cell's own /tmp.
+    // Before the image, whose entries may lie below what is made here (devices below /dev).
     mount_writable(plan)?;
     for (number, (entry, tree)) in (0u16..).zip(plan.image.iter().zip(trees)) {
         place(entry, tree).map_err(at(Stage::Mount, number))?;

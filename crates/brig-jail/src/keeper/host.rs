@@ -142,7 +142,7 @@ impl Host {
             file_size_bytes: limits.file_size_bytes,
             open_files: limits.open_files.into(),
             processes: processes.into(),
-            address_space_bytes: (!held(Controllers::MEMORY)).then_some(limits.memory_bytes),
+            process_memory_bytes: (!held(Controllers::MEMORY)).then_some(limits.memory_bytes),
             cpu_seconds: (cpu_nanos / 1_000_000_000).saturating_add(1),
         }
     }

@@ -31,6 +31,8 @@ pub use config::{
 };
 pub use serve::{run, serve};
 
+pub use crate::image::{HostImageError, check_host_image};
+
 use crate::policy::PolicyError;
 use std::io;
 

@@ -19,7 +19,7 @@ fn plan() -> JailPlan {
             file_size_bytes: 1,
             open_files: 1,
             processes: 1,
-            address_space_bytes: None,
+            process_memory_bytes: None,
             cpu_seconds: 1,
         },
         image: Vec::new(),

@@ -264,6 +264,27 @@ fn the_limit_of_core_dumps_is_read_and_not_set() {
 }
 
 #[test]
+fn a_program_may_become_who_it_is_and_nobody_else() {
+    let unchanged = u64::from(u32::MAX);
+    for architecture in BOTH {
+        let stack = stack(architecture);
+        for call in ["setresuid", "setresgid"] {
+            let asked = |ids: [u64; 3]| answer(&stack, architecture, call, &ids);
+            assert_eq!(asked([unchanged, 10_001, unchanged]), RETURN_ALLOW, "{call}");
+            assert_eq!(asked([u64::MAX, 10_001, u64::MAX]), RETURN_ALLOW, "{call}");
+            for other in [
+                [0, 0, 0],
+                [unchanged, 0, unchanged],
+                [0, 10_001, 10_001],
+                [10_002; 3],
+            ] {
+                assert_eq!(asked(other), ASK, "{call} {other:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn terminals_cannot_be_typed_into_and_devices_cannot_be_made() {
     for architecture in BOTH {
         let stack = stack(architecture);

@@ -67,7 +67,7 @@ pub(crate) fn shape() -> CellShape {
         file_size_bytes: 4 << 20,
         open_files: 256,
         processes: 32,
-        address_space_bytes: None,
+        process_memory_bytes: None,
         cpu_seconds: 10,
     }
 }
