@@ -4,7 +4,7 @@ mod sample;
 mod ways;
 
 use anyhow::{Context, Result, ensure};
-use brig_tests::assert::{CLEAN_WITHIN, Surroundings, no_more_than};
+use brig_tests::assert::{CLEAN_WITHIN, Surroundings, nothing_is_left};
 use brig_tests::daemon::Daemon;
 use brig_tests::modes::{Mode, Privilege, Reach};
 use brig_tests::process::{self, wait_until};
@@ -42,12 +42,12 @@ fn soak() -> Result<()> {
     };
     mode.available()?;
     let stage = Arc::new(Stage::set_up()?);
+    let before = Surroundings::look(&stage.brig, mode);
     let config = format!("[retention]\njobs = {KEPT}\n");
     let mut daemon = Daemon::start_with(&stage, mode, &config)?;
     std::fs::write(daemon.directory().join("input.txt"), "input")?;
     let began = Instant::now();
     many(&daemon, 0..WARM_UP)?;
-    let around = Surroundings::at_most(&stage.brig, mode, CLEAN_WITHIN);
     let idle = idle_processes(&daemon)?;
     let total = match std::env::var("BRIG_SOAK_JOBS") {
         Ok(text) => text.parse().context("BRIG_SOAK_JOBS")?,
@@ -64,9 +64,9 @@ fn soak() -> Result<()> {
     tell(&table(&samples));
     is_flat(&samples)?;
     memory_is_bounded(&samples)?;
-    no_more_than(&stage.brig, mode, &around)?;
     old_jobs_go(&mut daemon, total)?;
-    daemon.stop()
+    daemon.stop()?;
+    nothing_is_left(&stage.brig, mode, &before)
 }
 
 #[expect(clippy::print_stderr, reason = "the figures")]
