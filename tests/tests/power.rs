@@ -88,6 +88,10 @@ fn main() -> ExitCode {
             move || without(name, shows.body),
         ));
     }
+    trials.push(trial(
+        "the unit for systemd is valid and leaves newuidmap its right",
+        unit_is_valid,
+    ));
     run(trials)
 }
 
@@ -570,4 +574,53 @@ fn without(name: &str, shows: fn(&process::Done) -> Result<()>) -> Result<()> {
     ensure!(whole.code() == 0, "a whole keeper: {}", told(&whole));
     ensure!(shows(&whole).is_err(), "the same shows with it: {}", told(&whole));
     shows(&job(Some(name))?)
+}
+
+/// Settings of systemd that work by a system-call filter, or cover parts of `/proc`.
+const NOT_IN_THE_UNIT: [&str; 18] = [
+    "DynamicUser",
+    "LockPersonality",
+    "MemoryDenyWriteExecute",
+    "PrivateDevices",
+    "ProcSubset",
+    "ProtectClock",
+    "ProtectHostname",
+    "ProtectKernelLogs",
+    "ProtectKernelModules",
+    "ProtectKernelTunables",
+    "ProtectProc",
+    "RestrictAddressFamilies",
+    "RestrictNamespaces",
+    "RestrictRealtime",
+    "RestrictSUIDSGID",
+    "SystemCallArchitectures",
+    "SystemCallFilter",
+    "SystemCallLog",
+];
+
+/// The unit as it is shipped, with the program that was built.
+fn unit_is_valid() -> Result<()> {
+    let shipped = std::fs::read_to_string(brig_tests::stage::source("../deploy/systemd/brig.service"))?;
+    for line in shipped.lines().filter(|line| !line.starts_with('#')) {
+        let name = line.split('=').next().unwrap_or_default();
+        ensure!(
+            !NOT_IN_THE_UNIT.contains(&name),
+            "{name} keeps newuidmap or /proc from working"
+        );
+    }
+    if !brig_tests::modes::has_program("systemd-analyze") {
+        return Err(Skip::because("systemd-analyze is not installed (package systemd)").into());
+    }
+    let stage = Stage::set_up()?;
+    let unit = stage.path("brig.service");
+    std::fs::write(
+        &unit,
+        shipped.replace("/usr/local/bin/brig", &stage.brig.display().to_string()),
+    )?;
+    let mut command = process::command("systemd-analyze");
+    command.arg("verify").arg(&unit);
+    let done = process::run(command, Vec::new(), PATIENCE)?;
+    let said = told(&done);
+    ensure!(done.code() == 0 && !said.contains("brig.service:"), "{said}");
+    Ok(())
 }
