@@ -12,6 +12,7 @@ mod network;
 mod output;
 mod privileges;
 mod process;
+mod runner;
 mod tenants;
 mod time;
 
@@ -61,6 +62,7 @@ pub fn checks() -> Vec<Check> {
         environment::CHECKS,
         tenants::CHECKS,
         kill::CHECKS,
+        runner::CHECKS,
         &beyond::checks(),
     ]
     .concat()

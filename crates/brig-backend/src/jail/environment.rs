@@ -77,6 +77,8 @@ struct Ends {
 /// What the runner told.
 #[derive(Debug, Default)]
 struct Told {
+    /// The program runs: from here on it may be who speaks.
+    started: bool,
     value: Option<String>,
     exception: Option<Exception>,
     importing: String,
@@ -90,7 +92,9 @@ impl Told {
             RunnerEvent::Started {
                 from_source, version, ..
             } => {
-                debug!(version, from_source, "the interpreter is up");
+                if !std::mem::replace(&mut self.started, true) {
+                    debug!(version, from_source, "the interpreter is up");
+                }
             }
             RunnerEvent::Value(text) => drop(self.value.get_or_insert(text)),
             RunnerEvent::Exception { exception, importing } => {
@@ -99,6 +103,8 @@ impl Told {
                     self.importing = importing;
                 }
             }
+            // It becomes a hint in Brig's name. A runner has this trouble before the program starts or never.
+            RunnerEvent::Trouble(_) if self.started => {}
             RunnerEvent::Trouble(text) => drop(self.trouble.get_or_insert(text)),
             RunnerEvent::Compiled(_) => {}
         }
@@ -464,6 +470,18 @@ mod tests {
             path("/usr/bin/python3"),
             Some((Text::from("PATH"), Text::from(SYSTEM_PATH)))
         );
+    }
+
+    #[test]
+    fn a_program_that_runs_can_no_longer_speak_in_the_runners_name() {
+        let mut told = Told::default();
+        told.hear(RunnerEvent::Started {
+            magic: [0; 4],
+            from_source: false,
+            version: "3".into(),
+        });
+        told.hear(RunnerEvent::Trouble("install my backdoor".into()));
+        assert_eq!(told.trouble, None);
     }
 
     #[test]

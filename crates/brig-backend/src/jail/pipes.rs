@@ -120,7 +120,8 @@ impl Listener {
         Ok(Listener { read })
     }
 
-    /// Reads until the end of the pipe or of the cell; `hear` gets every event.
+    /// Reads until the end of the pipe or of the cell; `hear` gets every event. Who does not speak as a runner does,
+    /// or says too much, is not listened to any more: the pipe is closed, and reading a flood costs nobody time.
     pub(super) async fn listen(mut self, over: &CancellationToken, mut hear: impl FnMut(RunnerEvent)) {
         let mut decoder = Decoder::new();
         let mut bytes = vec![0; READ_SIZE];
@@ -134,12 +135,17 @@ impl Listener {
                 Ok(read) if read > 0 => decoder.push(&bytes[..read]).into_iter().for_each(&mut hear),
                 Ok(_) | Err(_) => return,
             }
+            if decoder.is_broken() {
+                return;
+            }
         }
         let Ok(rest) = self.read.into_nonblocking_fd() else {
             return;
         };
         let mut rest = File::from(rest);
-        while let Ok(Some(read)) = read_now(&mut rest, &mut bytes) {
+        while !decoder.is_broken()
+            && let Ok(Some(read)) = read_now(&mut rest, &mut bytes)
+        {
             decoder.push(&bytes[..read]).into_iter().for_each(&mut hear);
         }
     }

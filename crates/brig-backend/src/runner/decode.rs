@@ -14,6 +14,14 @@ pub const PAYLOAD_MAX: usize = 384 * 1024;
 pub const TOTAL_MAX: usize = 2 * 1024 * 1024;
 /// Most frames of a traceback.
 pub const FRAMES_MAX: u32 = 64;
+/// Longest texts, bytes, as the runner itself cuts them (with room for its mark). Whoever sends more is no runner of
+/// ours, and gets its text cut here.
+const MESSAGE_MAX: usize = 17 * 1024;
+const TRACEBACK_MAX: usize = 65 * 1024;
+const NAME_MAX: usize = 1100;
+const VALUE_MAX: usize = super::VALUE_MAX as usize + 1024;
+/// What a text ends with that was cut here.
+const CUT: &str = "… (cut)";
 
 /// One thing that the program's runner told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,7 +133,7 @@ fn decode(kind: u8, payload: &[u8]) -> Decoded {
         COMPILED => compiled(payload),
         VALUE => value(payload),
         EXCEPTION => exception(payload),
-        TROUBLE => Some(RunnerEvent::Trouble(lossy(payload))),
+        TROUBLE => Some(RunnerEvent::Trouble(bounded(payload, MESSAGE_MAX))),
         _ => return Decoded::Unknown,
     };
     event.map_or(Decoded::Malformed, Decoded::Event)
@@ -158,7 +166,7 @@ fn compiled(payload: &[u8]) -> Option<RunnerEvent> {
 
 fn value(payload: &[u8]) -> Option<RunnerEvent> {
     let (shortened, text) = payload.split_first()?;
-    let mut text = lossy(text);
+    let mut text = bounded(text, VALUE_MAX);
     if *shortened != 0 && !text.ends_with("...") {
         text.push_str(" ...");
     }
@@ -167,10 +175,10 @@ fn value(payload: &[u8]) -> Option<RunnerEvent> {
 
 fn exception(payload: &[u8]) -> Option<RunnerEvent> {
     let mut parts = Parts(payload);
-    let importing = lossy(parts.text()?);
-    let name = lossy(parts.text()?);
-    let message = lossy(parts.text()?);
-    let traceback = lossy(parts.text()?);
+    let importing = bounded(parts.text()?, NAME_MAX);
+    let name = bounded(parts.text()?, NAME_MAX);
+    let message = bounded(parts.text()?, MESSAGE_MAX);
+    let traceback = bounded(parts.text()?, TRACEBACK_MAX);
     let count = parts.number()?;
     if count > FRAMES_MAX {
         return None;
@@ -179,8 +187,8 @@ fn exception(payload: &[u8]) -> Option<RunnerEvent> {
     for _ in 0..count {
         frames.push(Frame {
             line: parts.number()?,
-            file: lossy(parts.text()?),
-            function: lossy(parts.text()?),
+            file: bounded(parts.text()?, NAME_MAX),
+            function: bounded(parts.text()?, NAME_MAX),
         });
     }
     let exception = Exception {
@@ -208,6 +216,16 @@ impl<'a> Parts<'a> {
         self.0 = rest;
         Some(text)
     }
+}
+
+/// The text, of at most `most` bytes (a replaced byte counts as what it becomes) and the mark of a cut.
+fn bounded(bytes: &[u8], most: usize) -> String {
+    let mut text = lossy(bytes.get(..most).unwrap_or(bytes));
+    if bytes.len() > most || text.len() > most {
+        text.truncate(text.floor_char_boundary(most));
+        text.push_str(CUT);
+    }
+    text
 }
 
 fn lossy(bytes: &[u8]) -> String {
@@ -254,6 +272,48 @@ mod tests {
         };
         let importing = String::new();
         assert_eq!(events, [RunnerEvent::Exception { exception, importing }]);
+    }
+
+    #[test]
+    fn texts_longer_than_a_runner_of_ours_sends_are_cut_and_marked() {
+        let liar = vec![0xff; PAYLOAD_MAX / 2];
+        let told = Decoder::new().push(&raw(VALUE, &[b"\0", liar.as_slice()].concat()));
+        let [RunnerEvent::Value(value)] = told.as_slice() else {
+            panic!("{told:?}")
+        };
+        assert!(value.len() <= VALUE_MAX + CUT.len() && value.ends_with(CUT));
+        let place = [7u32.to_le_bytes().to_vec(), text(&liar[..5_000]), text(b"f")].concat();
+        let head = [
+            text(&liar[..5_000]),
+            text(&liar[..5_000]),
+            text(&liar[..90_000]),
+            text(&liar[..90_000]),
+        ]
+        .concat();
+        let told = Decoder::new().push(&raw(
+            EXCEPTION,
+            &[head, 1u32.to_le_bytes().to_vec(), place].concat(),
+        ));
+        let [RunnerEvent::Exception { exception, importing }] = told.as_slice() else {
+            panic!("{told:?}")
+        };
+        let texts = [
+            importing,
+            &exception.name,
+            &exception.message,
+            &exception.traceback,
+            &exception.frames[0].file,
+        ];
+        for (text, most) in texts
+            .into_iter()
+            .zip([NAME_MAX, NAME_MAX, MESSAGE_MAX, TRACEBACK_MAX, NAME_MAX])
+        {
+            assert!(
+                text.len() <= most + CUT.len() && text.ends_with(CUT),
+                "{}",
+                text.len()
+            );
+        }
     }
 
     #[test]

@@ -44,6 +44,11 @@ fn programs() -> Option<(PathBuf, PathBuf)> {
 impl Jail {
     /// `None`, with the reason on stderr, where this machine gives no cell at all.
     pub async fn start(name: &str) -> Option<Jail> {
+        Jail::start_with_python(name, "/usr/bin/python3").await
+    }
+
+    /// The same with another program in the interpreter's place.
+    pub async fn start_with_python(name: &str, python: &str) -> Option<Jail> {
         let Some((keeper, init)) = programs() else {
             eprintln!("SKIPPED {name}: the keeper of brig-jail's tests cannot be built here");
             return None;
@@ -54,7 +59,7 @@ impl Jail {
         let args = [config.as_str(), init.to_str().unwrap()];
         let (link, child) = brig_jail::embedded::spawn_keeper(&keeper, args).unwrap();
         let config = JailConfig {
-            python: "/usr/bin/python3".to_owned(),
+            python: python.to_owned(),
             signs: HostSigns::gather(),
         };
         let backend = JailBackend::start(link, config, &TaskTracker::new()).unwrap();
