@@ -88,6 +88,7 @@ impl SqliteStore {
         temporary: Option<tempfile::TempDir>,
     ) -> Result<Self, StoreError> {
         let path = directory.join("brig.db");
+        make_private(&path)?;
         let errors = Errors::new(&path);
         let mut writers = Writers::open(
             options(&path).synchronous(normal),
@@ -209,6 +210,16 @@ fn lock_directory(directory: &Path) -> Result<File, StoreError> {
         }),
         Err(TryLockError::Error(source)) => Err(io_error("lock the data directory", source)),
     }
+}
+
+/// Makes the database's file, where it is missing, for its owner alone; SQLite gives the same mode to the files beside it. The
+/// directory may have been made by somebody else, for everybody to look into.
+fn make_private(database: &Path) -> Result<(), StoreError> {
+    let mut open = OpenOptions::new();
+    open.create(true).append(true).mode(0o600);
+    open.open(database)
+        .map(drop)
+        .map_err(|source| io_error("make the file of the job store", source))
 }
 
 fn io_error(act: &'static str, source: std::io::Error) -> StoreError {

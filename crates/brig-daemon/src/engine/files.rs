@@ -8,6 +8,7 @@ use brig_core::store::{FileRecord, Store, StoreError};
 use brig_core::{Bytes, Fault, FileId, JobId, TenantId, Timestamp};
 use sha2::{Digest, Sha256};
 use std::collections::{HashMap, HashSet};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::fs::File;
@@ -107,7 +108,9 @@ impl FileDepot {
 
     /// Makes the directories.
     pub(crate) fn prepare(&self) -> std::io::Result<()> {
-        std::fs::create_dir_all(self.temporary())
+        // What is in it is for nobody else, whoever made the directory around it.
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(self.temporary())
     }
 
     /// Begins a file that a caller uploads.

@@ -56,6 +56,11 @@ fn on_disk(daemon: &Daemon) -> usize {
 #[tokio::test]
 async fn a_file_comes_back_as_it_was() {
     let daemon = Daemon::start().await;
+    let directory = std::fs::metadata(daemon.data.path().join("files")).unwrap();
+    assert_eq!(
+        std::os::unix::fs::PermissionsExt::mode(&directory.permissions()) & 0o777,
+        0o700
+    );
     let content: Vec<u8> = (0..=255).cycle().take(700_000).collect();
     let digest = Sha256::digest(&content).to_vec();
     let metadata = pb::UploadMetadata {

@@ -34,6 +34,21 @@ async fn the_directory_is_made_for_its_owner_alone() {
 }
 
 #[tokio::test]
+async fn the_files_are_for_their_owner_alone_in_a_directory_for_everybody() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let store = SqliteStore::open(directory.path()).await.unwrap();
+    store.submit(given::job(), at(0)).await.unwrap();
+    for name in ["brig.db", "brig.db-wal", "brig.db-shm", "brig.lock"] {
+        let mode = std::fs::metadata(directory.path().join(name))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn a_temporary_store_leaves_nothing_behind() {
     let store = SqliteStore::open_temporary().await.unwrap();
     let directory = store.directory().to_owned();
