@@ -20,6 +20,7 @@
 pub mod arguments;
 pub mod assert;
 pub mod cell;
+pub mod checks_page;
 pub mod daemon;
 pub mod groups;
 pub mod hostile;
