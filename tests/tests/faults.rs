@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use brig_tests::modes::Mode;
-use brig_tests::process;
+use brig_tests::process::{self, Done};
 use brig_tests::seen::Seen;
 use brig_tests::stage::Stage;
 use brig_tests::suite::{run, trial};
@@ -15,40 +15,51 @@ fn main() -> ExitCode {
             format!("an interpreter that is not there is named [{}]", mode.name()),
             move || {
                 mode.available()?;
-                for (python, words) in [("/no/such/python3", "os error 2"), ("/etc/passwd", "os error 13")] {
-                    broken_image(mode, python, words)?;
-                }
-                Ok(())
+                missing(mode)?;
+                not_executable(mode)
             },
         )
     });
     run(trials.collect())
 }
 
-fn broken_image(mode: Mode, python: &str, words: &str) -> Result<()> {
+/// `brig run` with this interpreter.
+fn brig(mode: Mode, python: &str, arguments: &[&str]) -> Result<Done> {
     let stage = Stage::set_up()?;
     let directory = stage.directory(mode)?;
     let config = directory.path().join("brig.toml");
     std::fs::write(&config, format!("[images.host]\npython = \"{python}\"\n"))?;
-    let brig = |arguments: &[&str]| -> Result<Seen> {
-        let mut command = mode.command(&stage.brig);
-        command.args(["run", "--embedded", "--json"]).args(arguments);
-        command
-            .env("BRIG_CONFIG", &config)
-            .env("HOME", directory.path())
-            .current_dir(directory.path());
-        Seen::from_run(&process::run(command, Vec::new(), Duration::from_secs(60))?)
-    };
-    let seen = brig(&["-c", "print('ran')"])?;
+    let mut command = mode.command(&stage.brig);
+    command.args(["run", "--embedded", "--json"]).args(arguments);
+    command
+        .env("BRIG_CONFIG", &config)
+        .env("HOME", directory.path())
+        .current_dir(directory.path());
+    process::run(command, Vec::new(), Duration::from_secs(60))
+}
+
+fn missing(mode: Mode) -> Result<()> {
+    let done = brig(mode, "/no/such/python3", &["-c", "print('ran')"])?;
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    ensure!(done.code() == 125, "exit {}: {said}", done.code());
+    for word in ["/no/such/python3", "images.host", "os error 2"] {
+        ensure!(said.contains(word), "it does not say {word:?}: {said}");
+    }
+    Ok(())
+}
+
+/// There when Brig looks for it, and no program when a cell is to execute it.
+fn not_executable(mode: Mode) -> Result<()> {
+    let python = "/usr/lib/os-release";
+    let seen = Seen::from_run(&brig(mode, python, &["-c", "print('ran')"])?)?;
     seen.is("setup_error", 125)?;
     ensure!(seen.report["state"] == "failed", "state{}", seen.told());
     let told = format!("{} {}", seen.report["failure"], seen.said);
-    for word in [python, "images.host", words] {
+    for word in [python, "images.host", "os error 13"] {
         ensure!(told.contains(word), "it does not say {word:?}{}", seen.told());
     }
     // What needs no interpreter still works, and what a program returns stays its own.
-    brig(&["--", "sh", "-c", "echo shell"])?
-        .exited(0)?
-        .printed("shell")?;
-    brig(&["--", "sh", "-c", "exit 127"])?.exited(127).map(drop)
+    let shell = |script: &str| Seen::from_run(&brig(mode, python, &["--", "sh", "-c", script])?);
+    shell("echo shell")?.exited(0)?.printed("shell")?;
+    shell("exit 127")?.exited(127).map(drop)
 }

@@ -17,7 +17,7 @@ use brig_core::backend::{
     BackendError, Bulk, CellControl, CellRequest, CollectLimits, Collected, Environment, Execution, Exit,
     FileSink, OutputSink, ProgramReport, Start, Upload,
 };
-use brig_core::exit::{ExitFacts, KillCause, MainExit};
+use brig_core::exit::KillCause;
 use brig_core::limits::Limits;
 use brig_core::outcome::{Exception, Frame};
 use brig_core::receipt::Receipt;
@@ -316,7 +316,7 @@ impl Environment for JailEnvironment {
         let facts = facts::exit_facts(&facts?)
             .map_err(|failure| receipt::setup_error(&failure, &self.shared.config.signs))?;
         if needs_interpreter && !told.started {
-            interpreter_ran(&self.shared.config.python, &facts)?;
+            facts::interpreter_ran(&self.shared.config.python, &facts)?;
         }
         let (report, importing, trouble) = told.redacted(outlet.secrets());
         let hints = hint::hints(&Happened {
@@ -401,27 +401,6 @@ fn environment(python: &str, own: &[(String, String)]) -> Vec<(Text, Text)> {
 fn beside(python: &str) -> Option<&str> {
     let (bin, _name) = python.rsplit_once('/')?;
     (!SYSTEM_PATH.split(':').any(|place| place == bin)).then_some(bin)
-}
-
-/// Numbers of errors that Linux has on every architecture.
-const ENOENT: i32 = 2;
-const EACCES: i32 = 13;
-
-/// Nothing was heard of the runner. Where the stub could not execute the interpreter, as shells say it, the image is
-/// broken, and that is no fault of the program.
-fn interpreter_ran(python: &str, facts: &ExitFacts) -> Result<(), BackendError> {
-    let errno = match (facts.main, facts.killed) {
-        (MainExit::Exited(126), None) => EACCES,
-        (MainExit::Exited(127), None) => ENOENT,
-        (_, _) => return Ok(()),
-    };
-    Err(BackendError::Setup {
-        stage: "interpreter".to_owned(),
-        item: python.to_owned(),
-        errno,
-        remedy: "name an interpreter that the image has: `python` below `[images.host]` in the configuration"
-            .to_owned(),
-    })
 }
 
 fn spec_error(error: &ExecSpecError) -> BackendError {
