@@ -200,6 +200,11 @@ impl Program {
         let name = self.name();
         let (_, kind) = name.split_once('.').context("a program has a kind")?;
         let by = |interpreter: &str| {
+            if !crate::modes::has_program(interpreter) {
+                return Err(
+                    Skip::because(format!("{interpreter} is not installed: tests/run does it")).into(),
+                );
+            }
             let input = vec!["--in".to_owned(), path.clone()];
             Ok((input, vec!["--".to_owned(), interpreter.to_owned(), name.clone()]))
         };
