@@ -24,7 +24,7 @@ pub(crate) const COLUMNS: [(&str, Option<f64>); 18] = [
     ("keeper threads", Some(0.5)),
     ("keeper KiB", Some(1024.0)),
     ("daemon fds", Some(4.0)),
-    ("daemon threads", Some(4.0)),
+    ("daemon threads", Some(8.0)),
     ("daemon KiB", None),
     ("processes", Some(3.0)),
     ("namespaces", Some(8.0)),
