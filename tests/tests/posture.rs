@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 /// A layer, and how the line begins that its absence changes.
 const ARMS: [(&str, &str); 7] = [
-    ("seccomp", "+ main   Seccomp: 0"),
+    ("seccomp", "- main   Seccomp_filters: "),
     ("capabilities", "+ main   CapBnd: "),
     ("rlimits", "- [GROUPS] main limit Max open files"),
     ("network", "+ namespace net: the host's"),
