@@ -2,6 +2,8 @@
 
     cases.py FILE MODULE..
 
+Modules that the distribution does not pack are looked for in the directory `more` beside this file.
+
 A case is written down when it starts and when it ends, so that one which takes the interpreter with it is known.
 Only the standard library: this runs inside a cell and outside of it.
 """
@@ -70,12 +72,24 @@ class Record(unittest.TestResult):
             self.write(test.id(), outcome, detail)
 
 
+MORE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "more")
+
+
+def names_of(name):
+    """A package of the standard library loads its modules itself; from elsewhere it would refuse to."""
+    package = os.path.join(MORE, name)
+    if not os.path.isdir(package):
+        return ["test." + name]
+    files = sorted(file for file in os.listdir(package) if file.startswith("test_") and file.endswith(".py"))
+    return [f"test.{name}.{file[:-3]}" for file in files]
+
+
 def run(name, lines):
     """All cases of one module, as `python3 -m test NAME` selects them: no resource that costs or leaves the machine."""
     record = Record(lines, name)
     record.write("", "started")
     try:
-        suite = unittest.defaultTestLoader.loadTestsFromName("test." + name)
+        suite = unittest.defaultTestLoader.loadTestsFromNames(names_of(name))
     except unittest.SkipTest as skip:
         record.write("", "skipped", str(skip))
         return
@@ -87,6 +101,9 @@ def main():
     from test import support
     from test.support import os_helper, threading_helper
 
+    import test
+
+    test.__path__.append(MORE)
     support.use_resources = []
     support.verbose = False
     os_helper.can_symlink()

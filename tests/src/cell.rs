@@ -345,6 +345,14 @@ impl Started<'_> {
     /// # Errors
     /// When it does not end or prints no report.
     pub fn report(self) -> Result<Seen> {
-        Seen::from_run(&self.running.finish(PATIENCE)?)
+        self.report_within(PATIENCE)
+    }
+
+    /// [`Started::report`] for a program that takes longer than one of the corpus.
+    ///
+    /// # Errors
+    /// As [`Started::report`].
+    pub fn report_within(self, limit: Duration) -> Result<Seen> {
+        Seen::from_run(&self.running.finish(limit)?)
     }
 }

@@ -36,7 +36,7 @@ impl Stage {
             _ => None,
         };
         let stage = Self { root, brig, arms };
-        for part in ["programs", "fixtures", "clients"] {
+        for part in ["programs", "fixtures", "clients", "cpython"] {
             copy_tree(&source(part), &stage.root.path().join(part))?;
         }
         Ok(stage)

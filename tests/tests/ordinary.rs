@@ -60,6 +60,9 @@ const fn science(file: &'static str, title: &'static str) -> Ordinary {
     }
 }
 
+/// Below this are programs that `tests/run` builds.
+const BUILT: &str = "built/";
+
 const MODULES: &[(&str, &str)] = &[
     ("modules/shapes.py", "shapes.py"),
     ("modules/package/__init__.py", "package/__init__.py"),
@@ -131,6 +134,12 @@ const PROGRAMS: &[Ordinary] = &[
             "node: loopback, threads, children, files and cryptography",
         )
     },
+    Ordinary {
+        inputs: &[("built/walk", "walk")],
+        // Asked at the start, to raise the limit of open files, which is at its most already.
+        harmless: &["getrlimit"],
+        ..plain("go.sh", "a Go program: goroutines, loopback, children and files")
+    },
     science("linear_algebra.py", "numpy from a virtual environment"),
     science("blas_threads.py", "threads of BLAS within the default limits"),
     Ordinary {
@@ -178,6 +187,10 @@ struct Result4 {
 fn same_as_outside(bench: &Bench, ordinary: Ordinary) -> Result<()> {
     if let Some(missing) = ordinary.needs.iter().find(|name| !has_program(name)) {
         return Err(Skip::because(format!("{missing} is not installed")).into());
+    }
+    let absent = |&&(from, _): &&(&str, &str)| from.starts_with(BUILT) && !fixture(bench, from).exists();
+    if let Some((from, _)) = ordinary.inputs.iter().find(absent) {
+        return Err(Skip::because(format!("{from} is not there: tests/run builds it")).into());
     }
     let python = interpreter(ordinary)?;
     let expected = outside(bench, ordinary, &python)?;
@@ -330,5 +343,8 @@ fn program(bench: &Bench, ordinary: Ordinary) -> PathBuf {
 }
 
 fn fixture(bench: &Bench, name: &str) -> PathBuf {
+    if let (true, Some(state)) = (name.starts_with(BUILT), state()) {
+        return state.join(name);
+    }
     bench.stage.path("fixtures").join(name)
 }
