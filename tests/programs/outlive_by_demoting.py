@@ -59,14 +59,19 @@ for number in (signal.SIGSTOP, signal.SIGTSTP, signal.SIGSEGV, signal.SIGKILL, s
         os.kill(1, number)
     except OSError:
         pass
+wait, go = os.pipe()
 spinners = 1
 try:
     while os.fork():
         spinners += 1
+    # All begin together, when the last one is there.
+    os.close(go)
+    os.read(wait, 1)
     while True:
         pass
 except OSError:
     pass
 saw("armed", spinners)
+os.close(go)
 while True:
     pass

@@ -8,6 +8,7 @@ use crate::skip::Skip;
 use crate::slack::{is_busy, stretched};
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -131,6 +132,8 @@ impl Testimony {
 /// The cell of the program, once it is known.
 struct Watched {
     namespace: PathBuf,
+    /// Keeps the namespace's number from being given to another one when the cell is gone.
+    _held: File,
     events: Option<PathBuf>,
     init: Option<u32>,
 }
@@ -188,14 +191,16 @@ fn find(marker: &str) -> Option<Watched> {
         // Its arguments go through a channel; its environment can be seen.
         let environment = std::fs::read(process.join("environ")).ok()?;
         let entry = format!("{MARKER}={marker}");
-        environment
+        let known = environment
             .split(|byte| *byte == 0)
-            .any(|found| found == entry.as_bytes())
-            .then(|| Watched {
-                events: events_of(pid),
-                init: first_of(&namespace, pid),
-                namespace,
-            })
+            .any(|found| found == entry.as_bytes());
+        let held = File::open(process.join("ns/pid")).ok()?;
+        known.then(|| Watched {
+            _held: held,
+            events: events_of(pid),
+            init: first_of(&namespace, pid),
+            namespace,
+        })
     })
 }
 
