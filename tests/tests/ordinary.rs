@@ -141,6 +141,11 @@ const PROGRAMS: &[Ordinary] = &[
         ..plain("go.sh", "a Go program: goroutines, loopback, children and files")
     },
     science("linear_algebra.py", "numpy from a virtual environment"),
+    science("kernel.py", "a Jupyter kernel over TCP and over unix sockets"),
+    science(
+        "packages.py",
+        "a wheel built, an environment made, pip, pytest and 100 MiB written",
+    ),
     science("blas_threads.py", "threads of BLAS within the default limits"),
     Ordinary {
         inputs: &[("table.csv", "table.csv")],
