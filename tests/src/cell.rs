@@ -216,6 +216,14 @@ impl<'a> Run<'a> {
         self
     }
 
+    /// A wall-clock limit that is not meant to be reached, on a slow machine either.
+    #[must_use]
+    pub fn time_enough(self, seconds: u64) -> Self {
+        // No job may ask for more than five minutes.
+        let limit = crate::slack::stretched(Duration::from_secs(seconds)).min(Duration::from_secs(300));
+        self.options(&["--timeout", &format!("{}s", limit.as_secs())])
+    }
+
     /// Arguments of the program.
     #[must_use]
     pub fn args(mut self, arguments: &[&str]) -> Self {

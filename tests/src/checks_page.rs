@@ -127,6 +127,7 @@ fn table() -> String {
             Need::DistinctUid => "a uid of its own",
             Need::HarnessRoot => "root to look from outside",
             Need::Embedded => "an embedded run",
+            Need::DisposableMachine => "a machine that may be harmed (the virtual one)",
         });
         let needs = needs.collect::<Vec<_>>().join(", ");
         text.push_str(&format!(

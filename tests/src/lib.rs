@@ -28,6 +28,7 @@ pub mod modes;
 pub mod needs;
 pub mod posture;
 pub mod process;
+pub mod record;
 pub mod seen;
 pub mod skip;
 pub mod slack;

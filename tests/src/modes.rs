@@ -46,6 +46,19 @@ pub enum Need {
     HarnessRoot,
     /// Every job has a keeper and an engine of its own.
     Embedded,
+    /// A machine that may be harmed: the virtual one.
+    DisposableMachine,
+}
+
+impl Need {
+    /// Whether it is the mode that gives it or not, and not how the tests were started.
+    #[must_use]
+    pub fn is_of_the_mode(self) -> bool {
+        match self {
+            Need::Cgroup | Need::DistinctUid => true,
+            Need::HarnessRoot | Need::Embedded | Need::DisposableMachine => false,
+        }
+    }
 }
 
 const CONTROLLERS: [&str; 7] = ["memory", "pids", "cpu", "cpuacct", "freezer", "blkio", "unified"];
@@ -94,13 +107,22 @@ impl Mode {
         }
     }
 
-    /// The level that this mode gives by default.
+    /// The highest level that this mode gives.
     #[must_use]
     pub fn level(self) -> &'static str {
         if self.has_cgroup() {
             "strict"
         } else {
             "workstation"
+        }
+    }
+
+    /// The level that nobody asked for: `brig run` alone and not as root asks for no more than every machine gives.
+    #[must_use]
+    pub fn default_level(self) -> &'static str {
+        match (self.reach, self.privilege) {
+            (Reach::Embedded, Privilege::Subordinate | Privilege::Bare) => "workstation",
+            (Reach::Embedded, Privilege::Root) | (Reach::Served, _) => self.level(),
         }
     }
 
@@ -164,7 +186,14 @@ impl Mode {
             Need::Embedded if self.reach == Reach::Served => {
                 Err(Skip::because("asked of embedded runs only"))
             }
-            Need::Cgroup | Need::DistinctUid | Need::HarnessRoot | Need::Embedded => Ok(()),
+            Need::DisposableMachine if !machine_is_disposable() => Err(Skip::because(
+                "this machine must not be harmed: tried in the virtual machine",
+            )),
+            Need::Cgroup
+            | Need::DistinctUid
+            | Need::HarnessRoot
+            | Need::Embedded
+            | Need::DisposableMachine => Ok(()),
         }
     }
 
@@ -282,6 +311,12 @@ pub fn take_back_groups() {
         }
         std::fs::remove_dir(top.path()).ok();
     }
+}
+
+/// Whether this is a machine that nobody will miss: only the virtual one says so.
+#[must_use]
+pub fn machine_is_disposable() -> bool {
+    std::env::var_os("BRIG_TESTS_DISPOSABLE").is_some()
 }
 
 fn user(name: &str) -> Option<User> {

@@ -27,6 +27,13 @@ pub fn stretched(limit: Duration) -> Duration {
     limit * factor()
 }
 
+/// A limit that a program is meant to meet, with room on this machine to start and say so before: half of the factor, for
+/// all of it would make every such check wait for a minute.
+#[must_use]
+pub fn roomy(limit: Duration) -> Duration {
+    limit * (factor() / 2).max(1)
+}
+
 /// So many milliseconds on this machine.
 #[must_use]
 pub fn stretched_ms(limit: f64) -> f64 {

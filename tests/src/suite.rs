@@ -11,9 +11,20 @@ pub fn trial(name: impl Into<String>, body: impl FnOnce() -> Result<()> + Send +
         Ok(()) => Ok(Completion::Completed),
         Err(error) => match error.downcast_ref::<Skip>() {
             Some(skip) => Ok(Completion::ignored_with(skip)),
-            None => Err(Failed::from(format!("{error:#}"))),
+            None => {
+                tell_at_once(&format!("{error:#}"));
+                Err(Failed::from(format!("{error:#}")))
+            }
         },
     })
+}
+
+/// The harness tells why a trial failed when all are over. A slow machine may be stopped before that.
+#[expect(clippy::print_stderr, reason = "a test says why it fails")]
+fn tell_at_once(why: &str) {
+    if crate::slack::factor() > 1 {
+        eprintln!("\nfails: {why}");
+    }
 }
 
 /// Runs the trials one after another: deadlines are measured and leftovers counted, which other cells on the

@@ -2,10 +2,12 @@
 //!
 //! `cargo test -p brig-tests --test corpus -- "P-01"` runs one check in all modes.
 
+use anyhow::ensure;
 use brig_tests::cell::Bench;
 use brig_tests::hostile::layers::LAYER_ARMS;
 use brig_tests::hostile::{Arm, Check, checks};
 use brig_tests::modes::{Mode, Need, Privilege, Reach};
+use brig_tests::record;
 use brig_tests::stage::Stage;
 use brig_tests::suite::{run, trial};
 use libtest_mimic::Trial;
@@ -21,8 +23,10 @@ fn main() -> ExitCode {
         Err(error) => return run(vec![trial("the corpus can be staged", move || Err(error))]),
     };
     let mut trials = Vec::new();
+    record_what_is_given();
     for mode in Mode::ALL {
         let bench = Shared::default();
+        trials.push(receipt_of(mode, &stage, &bench));
         trials.extend(
             checks()
                 .into_iter()
@@ -37,7 +41,7 @@ fn main() -> ExitCode {
     trials.extend(
         LAYER_ARMS
             .iter()
-            .map(|arm| outside_bench(arm.title, arm.body, &stage)),
+            .map(|arm| outside_bench(arm.title, &[Need::HarnessRoot], arm.body, &stage)),
     );
     run(trials)
 }
@@ -51,27 +55,79 @@ fn in_mode(check: Check, mode: Mode, stage: &Arc<Stage>, bench: &Shared) -> Tria
             for need in check.needs {
                 mode.gives(*need)?;
             }
-            let bench =
-                bench.get_or_init(|| Bench::set_up(stage, mode).map_err(|error| format!("{error:#}")));
-            (check.body)(
-                bench
-                    .as_ref()
-                    .map_err(|error| anyhow::anyhow!("the mode cannot be set up: {error}"))?,
-            )
+            (check.body)(set_up(&bench, stage, mode)?)
+        },
+    )
+}
+
+/// Records for the table of modes what each of them gives of what the checks need, whichever are run now.
+fn record_what_is_given() {
+    for mode in Mode::ALL.into_iter().filter(|mode| mode.available().is_ok()) {
+        for check in checks() {
+            let needs = check.needs.iter().filter(|need| need.is_of_the_mode());
+            let missing = needs.map(|need| mode.gives(*need)).find_map(Result::err);
+            record::check(mode, check.id, check.title, missing.map(|skip| skip.0).as_deref());
+        }
+    }
+}
+
+fn set_up(bench: &Shared, stage: Arc<Stage>, mode: Mode) -> anyhow::Result<&Bench> {
+    bench
+        .get_or_init(|| Bench::set_up(stage, mode).map_err(|error| format!("{error:#}")))
+        .as_ref()
+        .map_err(|error| anyhow::anyhow!("the mode cannot be set up: {error}"))
+}
+
+/// The receipt of a mode, held against what the mode is said to give; it is recorded for the table of modes.
+fn receipt_of(mode: Mode, stage: &Arc<Stage>, bench: &Shared) -> Trial {
+    let (stage, bench) = (Arc::clone(stage), Arc::clone(bench));
+    trial(
+        format!("the receipt is what the table of modes says [{}]", mode.name()),
+        move || {
+            mode.available()?;
+            let seen = set_up(&bench, stage, mode)?.code("pass").go()?;
+            seen.exited(0)?;
+            for (layer, given) in [
+                ("namespaces", true),
+                ("root", true),
+                ("identity", true),
+                ("uid", mode.has_own_uid()),
+                ("seccomp", true),
+                ("cgroup", mode.has_cgroup()),
+                ("rlimits", true),
+                ("proc", true),
+            ] {
+                let active = seen.layer(layer)["state"] == "active";
+                ensure!(active == given, "{layer}: {}{}", seen.layer(layer), seen.told());
+            }
+            ensure!(
+                seen.report["receipt"]["level"] == mode.default_level(),
+                "level{}",
+                seen.told()
+            );
+            record::receipt(mode, &seen);
+            Ok(())
         },
     )
 }
 
 fn control_arm(check: Check, stage: &Arc<Stage>) -> Option<Trial> {
     let Arm::Shows(arm) = check.arm else { return None };
-    Some(outside_bench(
-        &format!("{} {}", check.id, check.title),
-        arm,
-        stage,
-    ))
+    let needs = if check.needs.contains(&Need::DisposableMachine) {
+        &[Need::HarnessRoot, Need::DisposableMachine][..]
+    } else {
+        &[Need::HarnessRoot][..]
+    };
+    let title = format!("{} {}", check.id, check.title);
+    Some(outside_bench(&title, needs, arm, stage))
 }
 
-fn outside_bench(title: &str, arm: fn(&Bench) -> anyhow::Result<()>, stage: &Arc<Stage>) -> Trial {
+fn outside_bench(
+    title: &str,
+    needs: &'static [Need],
+    arm: fn(&Bench) -> anyhow::Result<()>,
+    stage: &Arc<Stage>,
+) -> Trial {
     let mode = Mode {
         privilege: Privilege::Root,
         reach: Reach::Embedded,
@@ -79,7 +135,9 @@ fn outside_bench(title: &str, arm: fn(&Bench) -> anyhow::Result<()>, stage: &Arc
     let stage = Arc::clone(stage);
     trial(format!("{title} [control arm]"), move || {
         mode.available()?;
-        mode.gives(Need::HarnessRoot)?;
+        for need in needs {
+            mode.gives(*need)?;
+        }
         arm(&Bench::set_up(stage, mode)?)
     })
 }

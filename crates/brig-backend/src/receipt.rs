@@ -28,6 +28,15 @@ const CONTROLLERS: [(u8, &str); 6] = [
     (32, "kill file"),
 ];
 
+/// Rights that a cell's Landlock domain takes away wherever the kernel knows them, and since which ABI that is. All older
+/// ones are required. Those on TCP (ABI 4) are not among them: no cell has a route, and programs need the loopback.
+const LANDLOCK_SINCE: [(u8, &str); 4] = [
+    (3, "truncate"),
+    (5, "device ioctl"),
+    (6, "abstract-socket scope"),
+    (6, "signal scope"),
+];
+
 /// The receipt for users.
 #[must_use]
 pub fn describe(receipt: &CellReceipt, image: &str) -> Receipt {
@@ -141,9 +150,23 @@ fn landlock(receipt: &CellReceipt) -> Layer {
     };
     let detail = match state {
         LayerState::Missing => "not available in this kernel".to_owned(),
-        LayerState::Active | LayerState::Partial => format!("ABI {}", receipt.landlock_abi),
+        LayerState::Active | LayerState::Partial => landlock_detail(receipt.landlock_abi),
     };
     layer("landlock", state, detail)
+}
+
+/// What an older kernel cannot enforce is named, never left out silently.
+fn landlock_detail(abi: u8) -> String {
+    let unknown: Vec<&str> = LANDLOCK_SINCE
+        .iter()
+        .filter(|(since, _)| abi < *since)
+        .map(|(_, right)| *right)
+        .collect();
+    if unknown.is_empty() {
+        format!("ABI {abi}")
+    } else {
+        format!("ABI {abi}; not available in this kernel: {}", unknown.join(", "))
+    }
 }
 
 fn seccomp(receipt: &CellReceipt) -> Layer {
@@ -207,5 +230,23 @@ fn scheduling(receipt: &CellReceipt) -> Layer {
             LayerState::Missing,
             "PID 1 runs in the default class; the keeper kills from outside".to_owned(),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::landlock_detail;
+
+    #[test]
+    fn rights_that_an_older_landlock_does_not_know_are_named() {
+        assert_eq!(
+            landlock_detail(2),
+            "ABI 2; not available in this kernel: truncate, device ioctl, abstract-socket scope, signal scope"
+        );
+        assert_eq!(
+            landlock_detail(5),
+            "ABI 5; not available in this kernel: abstract-socket scope, signal scope"
+        );
+        assert_eq!(landlock_detail(7), "ABI 7");
     }
 }

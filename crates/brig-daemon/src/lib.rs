@@ -10,6 +10,7 @@
 //! rights. This crate reads no configuration by itself and starts no process.
 #![forbid(unsafe_code)]
 
+mod clock;
 pub mod config;
 mod engine;
 mod exit_code;

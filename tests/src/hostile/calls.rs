@@ -268,7 +268,7 @@ fn receipt(bench: &Bench) -> Result<()> {
     let seen = bench.code("pass").go()?;
     seen.exited(0)?;
     ensure!(
-        seen.report["receipt"]["level"] == bench.mode.level(),
+        seen.report["receipt"]["level"] == bench.mode.default_level(),
         "level{}",
         seen.told()
     );

@@ -59,7 +59,7 @@ pub(super) const CHECKS: &[Check] = &[
             let seen = bench
                 .program("fill_inodes.py")
                 .args(&["100000"])
-                .options(&["--timeout", "30s"])
+                .time_enough(30)
                 .go()?;
             seen.exited(0)?.refused("inodes", &["ENOSPC", "EDQUOT"])?;
             ensure!(seen.number("made")? <= 16_384.0, "files{}", seen.told());

@@ -7,6 +7,7 @@ mod environment;
 mod files;
 mod kill;
 pub mod layers;
+mod machine;
 mod memory;
 mod network;
 mod output;
@@ -64,6 +65,7 @@ pub fn checks() -> Vec<Check> {
         kill::CHECKS,
         runner::CHECKS,
         &beyond::checks(),
+        machine::CHECKS,
     ]
     .concat()
 }

@@ -113,7 +113,7 @@ fn flood(bench: &Bench) -> Result<()> {
         let seen = bench
             .program("flood_stdout.py")
             .args(&[form])
-            .options(&["--timeout", "30s"])
+            .time_enough(30)
             .go()?;
         seen.is("output_limit", 123)?;
         ensure!(seen.stdout.starts_with("HEAD OF OUTPUT"), "head{}", seen.told());
@@ -129,11 +129,7 @@ fn flood(bench: &Bench) -> Result<()> {
 }
 
 fn both(bench: &Bench) -> Result<()> {
-    let seen = bench
-        .program("flood_both.py")
-        .args(&["5"])
-        .options(&["--timeout", "30s"])
-        .go()?;
+    let seen = bench.program("flood_both.py").args(&["5"]).time_enough(30).go()?;
     seen.exited(0)?;
     ensure!(
         seen.stdout.ends_with("END OUT\n"),

@@ -5,7 +5,7 @@ use crate::assert::{CLEAN_WITHIN, processes_with};
 use crate::cell::Bench;
 use crate::modes::Need;
 use crate::process::wait_until;
-use crate::slack::stretched;
+use crate::slack::{roomy, stretched};
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
 use std::time::Duration;
@@ -89,7 +89,8 @@ pub(super) const CHECKS: &[Check] = &[
 fn fork_bomb(bench: &Bench) -> Result<()> {
     let seen = bench
         .program("fork_bomb.py")
-        .options(&["--pids", "32", "--timeout", "10s"])
+        .options(&["--pids", "32"])
+        .time_enough(10)
         .go()?;
     seen.exited(0)?.refused("fork", &["EAGAIN"])?;
     ensure!(
@@ -145,7 +146,7 @@ fn leave_child(bench: &Bench) -> Result<()> {
     let seen = bench
         .program("leave_child.py")
         .args(&[&marker])
-        .options(&["--timeout", "30s"])
+        .time_enough(30)
         .go()?;
     seen.exited(0)?.flagged("leftover_processes_killed")?;
     ensure!(
@@ -163,10 +164,11 @@ fn leave_child(bench: &Bench) -> Result<()> {
 
 fn run_past_deadline(bench: &Bench) -> Result<()> {
     let marker = bench.marker();
+    let timeout = format!("{}s", roomy(Duration::from_secs(2)).as_secs());
     let run = bench
         .program("run_past_deadline.py")
         .args(&[&marker])
-        .options(&["--timeout", "2s"])
+        .options(&["--timeout", &timeout])
         .start()?;
     // The counterpart: before the deadline it can be seen from here (by root, whatever hides pids inside).
     let was_there = wait_until(Duration::from_secs(2), || !processes_with(&marker).is_empty());

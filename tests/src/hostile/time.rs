@@ -4,7 +4,7 @@ use super::{Arm, Check};
 use crate::cell::Bench;
 use crate::modes::Need;
 use crate::seen::Seen;
-use crate::slack::{is_busy, stretched, stretched_ms};
+use crate::slack::{is_busy, roomy, stretched, stretched_ms};
 use anyhow::{Result, ensure};
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ pub(super) const CHECKS: &[Check] = &[
             seen.timed_out("cpu")?.printed("SAW partial output")?;
             let cpu = seen.usage("cpu_ms")?;
             ensure!(
-                (1_000.0..=1_200.0).contains(&cpu),
+                (1_000.0..=1_000.0 + stretched_ms(200.0)).contains(&cpu),
                 "{cpu} ms of CPU time{}",
                 seen.told()
             );
@@ -103,9 +103,11 @@ pub(super) const CHECKS: &[Check] = &[
         title: "a program that ends before its limits is not touched by them",
         needs: &[],
         body: |bench| {
+            let cpu_time = format!("{}s", stretched(Duration::from_secs(5)).as_secs());
             let seen = bench
                 .code("print(6 * 7)")
-                .options(&["--timeout", "5s", "--cpu-time", "5s"])
+                .options(&["--cpu-time", &cpu_time])
+                .time_enough(5)
                 .go()?;
             seen.exited(0)?;
             ensure!(
@@ -121,6 +123,7 @@ pub(super) const CHECKS: &[Check] = &[
 
 /// Runs `program` with a wall-clock limit and asserts that it ended there.
 fn wall(bench: &Bench, program: &str, limit: f64) -> Result<Seen> {
+    let limit = roomy(Duration::from_secs_f64(limit / 1_000.0)).as_secs_f64() * 1_000.0;
     let timeout = format!("{limit}ms");
     let seen = bench.program(program).options(&["--timeout", &timeout]).go()?;
     seen.timed_out("wall")?.printed("SAW partial output")?;
@@ -131,7 +134,7 @@ fn wall(bench: &Bench, program: &str, limit: f64) -> Result<Seen> {
         seen.told()
     );
     ensure!(
-        seen.elapsed < stretched(Duration::from_secs(4)),
+        seen.elapsed < Duration::from_secs_f64(limit / 1_000.0) + stretched(Duration::from_secs(3)),
         "the caller waited too long{}",
         seen.told()
     );

@@ -1,6 +1,7 @@
 //! Cancellation: first in the store, then in the cell.
 
 use super::{Engine, EngineError};
+use crate::clock;
 use brig_core::{JobId, JobState, KillCause, TenantId};
 use std::sync::Arc;
 use tracing::{info, warn};
@@ -8,7 +9,7 @@ use tracing::{info, warn};
 impl Engine {
     /// Asks for a job to be stopped; gives its state afterwards. Asking again changes nothing.
     pub(crate) async fn cancel(&self, tenant: &TenantId, job: JobId) -> Result<JobState, EngineError> {
-        let now = brig_core::Timestamp::now();
+        let now = clock::now();
         let (state, events) = self.store.cancel(tenant, job, now).await?;
         let changed = !events.is_empty();
         self.publish(events, None);

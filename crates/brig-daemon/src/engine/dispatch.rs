@@ -3,7 +3,7 @@
 use super::run_attempt::run_attempt;
 use super::seat::Seat;
 use super::{Engine, lease};
-use brig_core::Timestamp;
+use crate::clock;
 use brig_core::store::{AttemptRef, Claim};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -56,7 +56,7 @@ async fn claim(engine: &Engine) -> Result<Option<(Claim, Arc<Seat>)>, brig_core:
     let span = engine.settings.lease;
     // Before the store's clock is read: the cell must be gone before the store takes the job away.
     let asked = Instant::now();
-    let now = Timestamp::now();
+    let now = clock::now();
     let claim = engine.store.claim(engine.worker, span, now).await?;
     let seated = claim.map(|claim| {
         let attempt = AttemptRef {
@@ -74,7 +74,7 @@ async fn claim(engine: &Engine) -> Result<Option<(Claim, Arc<Seat>)>, brig_core:
 
 fn start(engine: &Arc<Engine>, claim: Claim, seat: Arc<Seat>, slot: OwnedSemaphorePermit) {
     let span = info_span!("attempt", job = %claim.job.id, attempt = claim.attempt);
-    let lease_end = Timestamp::now().plus(engine.settings.lease);
+    let lease_end = clock::now().plus(engine.settings.lease);
     engine.expiry.not_later_than(lease_end);
     let seated = Seated {
         engine: Arc::clone(engine),

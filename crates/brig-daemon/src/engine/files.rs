@@ -3,9 +3,10 @@
 //! A file grows under a temporary name, is made durable as asked, renamed, and only then entered in the index; what
 //! a crash leaves behind is either temporary or unknown to the index, and the cleaner removes both.
 
+use crate::clock;
 use brig_core::spec::Durability;
 use brig_core::store::{FileRecord, Store, StoreError};
-use brig_core::{Bytes, Fault, FileId, JobId, TenantId, Timestamp};
+use brig_core::{Bytes, Fault, FileId, JobId, TenantId};
 use sha2::{Digest, Sha256};
 use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::DirBuilderExt;
@@ -142,7 +143,7 @@ impl FileDepot {
                 name: name.to_owned(),
                 size: 0,
                 sha256: [0; 32],
-                created: Timestamp::now(),
+                created: clock::now(),
                 job,
             },
             digest: Sha256::new(),
@@ -186,7 +187,7 @@ impl FileDepot {
             synced.await.map_err(FileError::io("sync a directory of files"))?;
         }
         growing.record.sha256 = growing.digest.finalize().into();
-        growing.record.created = Timestamp::now();
+        growing.record.created = clock::now();
         self.store.put_file(growing.record.clone()).await?;
         Ok(growing.record)
     }

@@ -11,8 +11,9 @@
 
 use super::Engine;
 use super::seat::Seat;
+use crate::clock;
 use brig_core::store::StoreError;
-use brig_core::{JobState, KillCause, Timestamp};
+use brig_core::{JobState, KillCause};
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 use tracing::warn;
@@ -35,7 +36,7 @@ pub(crate) async fn hold(engine: &Engine, seat: &Seat) -> Infallible {
     loop {
         tokio::time::sleep(beat).await;
         let asked = Instant::now();
-        match engine.store.renew(seat.attempt, lease, Timestamp::now()).await {
+        match engine.store.renew(seat.attempt, lease, clock::now()).await {
             Ok(state) => {
                 seat.renew(cell_dies_at(asked, lease));
                 // Also seen here, should the notice of a cancellation have been missed.

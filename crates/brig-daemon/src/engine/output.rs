@@ -7,12 +7,13 @@
 use super::Engine;
 use super::ledger::Ledger;
 use super::seat::Seat;
+use crate::clock;
 use async_trait::async_trait;
 use brig_core::backend::{OutputPiece, OutputSink};
 use brig_core::outcome::StreamSummary;
 use brig_core::spec::Blob;
 use brig_core::store::{StoreError, Trim};
-use brig_core::{EventBody, JobEventRecord, KillCause, StreamName, Timestamp};
+use brig_core::{EventBody, JobEventRecord, KillCause, StreamName};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -232,7 +233,7 @@ async fn append(
 ) -> Result<Vec<JobEventRecord>, StoreError> {
     let patience = Instant::now() + ROOM_PATIENCE;
     loop {
-        let now = Timestamp::now();
+        let now = clock::now();
         match engine.store.append(seat.attempt, events.clone(), trim, now).await {
             Err(StoreError::DiskFull) if Instant::now() < patience && seat.killed().is_none() => {
                 warn!(job = %seat.attempt.job, "the disk is full; the program waits for room");

@@ -5,10 +5,11 @@ use super::output::Journal;
 use super::seat::Seat;
 use super::verdict::{Lived, Unfinished};
 use super::{Engine, lease};
+use crate::clock;
 use brig_core::backend::{BackendError, CollectLimits, Collected, Environment};
 use brig_core::outcome::SkippedFile;
 use brig_core::store::{AttemptEnd, Claim, Job, JobResult, StoreError};
-use brig_core::{EventBody, JobEventRecord, JobState, KillCause, Timestamp};
+use brig_core::{EventBody, JobEventRecord, JobState, KillCause};
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::{error, info, warn};
@@ -146,7 +147,7 @@ async fn record_end(engine: &Engine, job: &Job, seat: &Seat, end: AttemptEnd, re
     let mut pauses = END_PAUSES.into_iter();
     let _unrecorded = engine.expiry.hold_back();
     loop {
-        let now = Timestamp::now();
+        let now = clock::now();
         match engine
             .store
             .end(seat.attempt, end.clone(), rest.clone(), now)

@@ -1,6 +1,7 @@
 //! Accepting a job: check, remember the secrets, store, wake the dispatcher.
 
 use super::{Caller, Engine, EngineError};
+use crate::clock;
 use brig_core::limits::FieldViolation;
 use brig_core::spec::{Content, Durability, JobDraft, JobSpec, Program, SpecDefaults};
 use brig_core::store::{IdempotencyKey, NewJob, Submitted};
@@ -78,7 +79,7 @@ impl Engine {
             idempotency,
             queue_limit: self.settings.queue_limit,
         };
-        let now = Timestamp::now();
+        let now = clock::now();
         let submitted = match self.store.submit(job, now).await {
             Ok(submitted) => submitted,
             Err(error) => {

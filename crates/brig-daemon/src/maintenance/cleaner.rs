@@ -1,11 +1,12 @@
 //! The cleaner: forgets old jobs, keys and files.
 
+use crate::clock;
 use crate::engine::Engine;
 use brig_core::Timestamp;
 use brig_core::store::StoreError;
 use std::sync::Arc;
 use std::time::Duration;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 /// How often to look.
 const EVERY: Duration = Duration::from_secs(600);
@@ -33,7 +34,16 @@ impl Default for Retention {
 
 /// Cleans until cancelled.
 pub(crate) async fn run(engine: Arc<Engine>, retention: Retention) {
+    let mut told = None;
     loop {
+        let step = clock::step_of_the_system().map(|millis| millis / 1_000);
+        if step != told {
+            warn!(
+                seconds = step.unwrap_or(0),
+                "the system's clock was stepped; times in records follow it after a restart of the daemon"
+            );
+            told = step;
+        }
         match clean(&engine, retention).await {
             Ok(0) => {}
             Ok(files) => info!(files, "files that nothing needs any more were removed"),
@@ -46,7 +56,7 @@ pub(crate) async fn run(engine: Arc<Engine>, retention: Retention) {
 async fn clean(engine: &Engine, retention: Retention) -> Result<usize, StoreError> {
     let ago = |age: Duration| {
         let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
-        Timestamp::from_millis(Timestamp::now().as_millis().saturating_sub(age))
+        Timestamp::from_millis(clock::now().as_millis().saturating_sub(age))
     };
     let files = engine
         .store

@@ -1,6 +1,7 @@
 //! The rescuer: fails or requeues jobs whose queue time-out or lease has run out, and after a restart those of the
 //! daemon before.
 
+use crate::clock;
 use crate::engine::Engine;
 use brig_core::store::{Changed, StoreError};
 use brig_core::{JobState, Timestamp};
@@ -67,7 +68,7 @@ impl ExpiryClock {
     async fn wait(&self) {
         loop {
             let next = Timestamp::from_millis(self.next.load(Ordering::Acquire));
-            let left = next.since(Timestamp::now());
+            let left = next.since(clock::now());
             if left.is_zero() {
                 return;
             }
@@ -81,7 +82,7 @@ impl ExpiryClock {
 
 /// Ends what a daemon before this one left running. Called once, before anything else.
 pub(crate) async fn recover(engine: &Engine) -> Result<(), StoreError> {
-    let changed = engine.store.recover(engine.worker, Timestamp::now()).await?;
+    let changed = engine.store.recover(engine.worker, clock::now()).await?;
     tell(engine, changed, "its daemon is gone");
     Ok(())
 }
@@ -101,7 +102,7 @@ pub(crate) async fn run(engine: Arc<Engine>) {
 async fn rescue(engine: &Engine) -> Result<(), StoreError> {
     // Anything that is noticed while the store is asked lowers it again.
     engine.expiry.next.store(i64::MAX, Ordering::Release);
-    let now = Timestamp::now();
+    let now = clock::now();
     tell(
         engine,
         engine.store.expire_queue(now).await?,
