@@ -379,11 +379,15 @@ pub trait FileIndex: Send + Sync {
     ) -> Result<Vec<FileRecord>, StoreError>;
     /// Forgets a file. A file that a queued or running job needs is kept: [`Refused::AlreadyClaimed`].
     async fn remove_file(&self, tenant: &TenantId, file: FileId) -> Result<(), StoreError>;
-    /// Bytes stored for a tenant.
+    /// Bytes stored for a tenant, with [`FILE_OVERHEAD`] for each file.
     async fn stored_bytes(&self, tenant: &TenantId) -> Result<u64, StoreError>;
     /// Every known file id, to find orphans on disk.
     async fn all_files(&self) -> Result<Vec<FileId>, StoreError>;
 }
+
+/// What every stored file counts besides its content, bytes: its directory entry, inode and record. Without it,
+/// files of no length would be free, and the inodes of the host anybody's.
+pub const FILE_OVERHEAD: u64 = 4_096;
 
 /// The whole store.
 pub trait Store: JobSubmitter + JobClaimer + JobReader + JobKeeper + FileIndex {}

@@ -5,7 +5,7 @@
 
 use crate::clock;
 use brig_core::spec::Durability;
-use brig_core::store::{FileRecord, Store, StoreError};
+use brig_core::store::{FILE_OVERHEAD, FileRecord, Store, StoreError};
 use brig_core::{Bytes, Fault, FileId, JobId, TenantId};
 use sha2::{Digest, Sha256};
 use std::collections::{HashMap, HashSet};
@@ -133,6 +133,15 @@ impl FileDepot {
         let stored = self.store.stored_bytes(tenant).await?;
         let id = FileId::generate();
         let path = self.temporary().join(id.to_string());
+        let mut temporary = Temporary {
+            path: path.clone(),
+            tenant: tenant.clone(),
+            bytes: 0,
+            growing: Arc::clone(&self.growing),
+        };
+        if stored.saturating_add(temporary.grow(FILE_OVERHEAD)) > self.quota.0 {
+            return Err(FileError::QuotaExceeded { limit: self.quota });
+        }
         let file = File::create_new(&path)
             .await
             .map_err(FileError::io("create a file"))?;
@@ -148,12 +157,7 @@ impl FileDepot {
             },
             digest: Sha256::new(),
             file,
-            temporary: Temporary {
-                path,
-                tenant: tenant.clone(),
-                bytes: 0,
-                growing: Arc::clone(&self.growing),
-            },
+            temporary,
             stored,
             quota: self.quota,
         })

@@ -97,6 +97,23 @@ async fn a_file_comes_back_as_it_was() {
 }
 
 #[tokio::test]
+async fn files_without_content_use_up_the_quota_too() {
+    let daemon = Daemon::start_with(|config| config.stored = Bytes::kib(10)).await;
+    upload(&daemon, named("first"), b"").await.unwrap();
+    let second = upload(&daemon, named("second"), b"").await.unwrap();
+    let refused = upload(&daemon, named("third"), b"").await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    assert_eq!(on_disk(&daemon), 2);
+    let file_id = second.file_id;
+    daemon
+        .files()
+        .remove(pb::RemoveRequest { file_id })
+        .await
+        .unwrap();
+    upload(&daemon, named("third"), b"").await.unwrap();
+}
+
+#[tokio::test]
 async fn a_refused_upload_leaves_nothing_behind() {
     let daemon = Daemon::start_with(|config| config.stored = Bytes::kib(100)).await;
     let wrong = pb::UploadMetadata {

@@ -1,2 +1,2 @@
--- Bytes stored for a tenant.
-SELECT coalesce(sum(size), 0) AS bytes FROM files WHERE tenant = $1;
+-- Bytes stored for a tenant, each file with an overhead.
+SELECT coalesce(sum(size + $2), 0) AS bytes FROM files WHERE tenant = $1;

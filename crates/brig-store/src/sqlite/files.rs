@@ -4,7 +4,7 @@ use super::{SqliteStore, sql};
 use crate::row;
 use brig_core::job::Refused;
 use brig_core::spec::Durability;
-use brig_core::store::{FileIndex, FileRecord, StoreError};
+use brig_core::store::{FILE_OVERHEAD, FileIndex, FileRecord, StoreError};
 use brig_core::{FileId, JobId, TenantId};
 
 #[async_trait::async_trait]
@@ -75,6 +75,7 @@ impl FileIndex for SqliteStore {
     async fn stored_bytes(&self, tenant: &TenantId) -> Result<u64, StoreError> {
         let bytes: i64 = sqlx::query_scalar(sql::STORED_BYTES)
             .bind(tenant.as_str().to_owned())
+            .bind(FILE_OVERHEAD.cast_signed())
             .fetch_one(&self.readers)
             .await
             .map_err(self.errors.of("add up stored files"))?;

@@ -4,7 +4,7 @@ use super::given::{self, AnyStore, at, tenant};
 use brig_core::FileId;
 use brig_core::job::Refused;
 use brig_core::spec::Content;
-use brig_core::store::StoreError;
+use brig_core::store::{FILE_OVERHEAD, StoreError};
 
 pub async fn a_file_is_found_by_its_tenant_alone(store: AnyStore) {
     let file = given::file_of("owner", None, at(3));
@@ -50,7 +50,10 @@ pub async fn files_are_listed_newest_first_and_by_job(store: AnyStore) {
         let listed = store.list_files(&default, job, limit).await.unwrap();
         assert_eq!(listed.iter().map(|file| file.id).collect::<Vec<_>>(), expected);
     }
-    assert_eq!(store.stored_bytes(&default).await.unwrap(), 4_000);
+    assert_eq!(
+        store.stored_bytes(&default).await.unwrap(),
+        4_000 + 4 * FILE_OVERHEAD
+    );
     assert_eq!(store.all_files().await.unwrap().len(), 4);
 }
 
