@@ -3,7 +3,9 @@
 Outside a cell this is only for a machine that may be harmed. Arguments: a directory to write in; a kernel module that
 is not loaded.
 """
+import errno
 import os
+import stat
 import subprocess
 import sys
 import time
@@ -64,6 +66,9 @@ def account():
 
 
 def write(path, text):
+    # A masked entry is the null device, which takes everything and does nothing.
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise FileNotFoundError(errno.ENOENT, "masked", path)
     with open(path, "w") as file:
         file.write(text)
 
