@@ -19,6 +19,16 @@ def read(path):
     return found
 
 
+def write(path):
+    """Opens for writing; a file that is hidden behind the null device takes everything and does nothing."""
+    descriptor = os.open(path, os.O_WRONLY)
+    try:
+        if os.fstat(descriptor).st_rdev == os.makedev(1, 3):
+            raise OSError(61, "hidden")
+    finally:
+        os.close(descriptor)
+
+
 for path in ("kcore", "keys", "key-users", "timer_list", "sched_debug", "acpi", "scsi", "kmsg", "kallsyms", "kpagecount",
              "kpageflags", "latency_stats", "sysrq-trigger", "slabinfo", "vmallocinfo", "interrupts", "softirqs",
              "locks", "diskstats", "partitions", "iomem", "zoneinfo", "buddyinfo", "sys/kernel/random/boot_id", "1/environ", "1/maps", "1/root"):
@@ -26,5 +36,5 @@ for path in ("kcore", "keys", "key-users", "timer_list", "sched_debug", "acpi", 
 for path in ("sys/kernel/hostname", "sys/kernel/core_pattern", "sys/vm/overcommit_memory", "sys/kernel/randomize_va_space",
              "sys/net/ipv4/ip_forward", "sysrq-trigger", "irq/0/smp_affinity", "sys/kernel/ns_last_pid",
              "sys/user/max_user_namespaces", "sys/kernel/modprobe", "1/oom_score_adj"):
-    attempt("write /proc/" + path, lambda: os.close(os.open("/proc/" + path, os.O_WRONLY)))
+    attempt("write /proc/" + path, lambda: write("/proc/" + path))
 saw("pids", len([name for name in os.listdir("/proc") if name.isdigit()]))
