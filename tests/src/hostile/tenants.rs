@@ -53,6 +53,10 @@ pub(super) const CHECKS: &[Check] = &[
             let seen = run
                 .options(&["--memory", "160MiB", "--workspace", "16MiB"])
                 .go()?;
+            // Version 2 counts sockets as memory, so there the memory limit may end the program.
+            if seen.kind() == "out_of_memory" {
+                return seen.is("out_of_memory", 137).map(drop);
+            }
             let filled = seen.exited(0)?.number("mebibytes")?;
             ensure!((1.0..=120.0).contains(&filled), "{filled} MiB{}", seen.told());
             Ok(())
