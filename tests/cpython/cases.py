@@ -10,6 +10,7 @@ Only the standard library: this runs inside a cell and outside of it.
 
 import json
 import os
+import signal
 import sys
 import tempfile
 import unittest
@@ -106,6 +107,9 @@ def main():
     test.__path__.append(MORE)
     support.use_resources = []
     support.verbose = False
+    # Who starts tests in the background ignores these, and so would everything below; in a cell nobody does.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     os_helper.can_symlink()
     place, names = os.path.abspath(sys.argv[1]), sys.argv[2:]
     with open(place, "w", encoding="utf-8") as lines:

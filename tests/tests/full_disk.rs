@@ -128,7 +128,9 @@ impl Site {
     }
 
     fn wait_for_output(&self, job: &str) -> Result<()> {
-        let came = wait_until(PATIENCE, || self.output(job).is_ok_and(|text| !text.is_empty()));
+        let came = wait_until(PATIENCE, || {
+            self.output(job).is_ok_and(|text| text.lines().count() > 2)
+        });
         ensure!(came, "{job} prints nothing");
         Ok(())
     }

@@ -52,7 +52,6 @@ pub(super) const CHECKS: &[Check] = &[
                 "read /proc/keys",
                 "read /proc/kallsyms",
                 "read /proc/interrupts",
-                "read /proc/locks",
                 "read /proc/sys/kernel/random/boot_id",
                 "write /proc/sys/kernel/hostname",
                 "write /proc/sys/vm/overcommit_memory",

@@ -7,6 +7,8 @@ use std::path::Path;
 const SQLITE_CORRUPT: u32 = 11;
 const SQLITE_FULL: u32 = 13;
 const SQLITE_NOTADB: u32 = 26;
+/// The index beside the log cannot grow to its first size, which is written out: no room for it.
+const SQLITE_IOERR_SHMSIZE: u32 = 4874;
 const SQLITE_CONSTRAINT_FOREIGNKEY: u32 = 787;
 
 /// Translates errors of one database file.
@@ -24,13 +26,17 @@ impl Errors {
 
     /// The error of an act: damage where SQLite says that the file is damaged.
     pub(super) fn of(&self, act: &'static str) -> impl Fn(sqlx::Error) -> StoreError + '_ {
-        move |error| match code(&error).map(|code| code & 0xff) {
-            Some(SQLITE_CORRUPT | SQLITE_NOTADB) => self.damaged(&error.to_string()),
-            Some(SQLITE_FULL) => StoreError::DiskFull,
-            Some(_) | None => StoreError::Database {
-                act,
-                source: Box::new(error),
-            },
+        move |error| {
+            let code = code(&error);
+            match code.map(|code| code & 0xff) {
+                Some(SQLITE_CORRUPT | SQLITE_NOTADB) => self.damaged(&error.to_string()),
+                Some(SQLITE_FULL) => StoreError::DiskFull,
+                _ if code == Some(SQLITE_IOERR_SHMSIZE) => StoreError::DiskFull,
+                Some(_) | None => StoreError::Database {
+                    act,
+                    source: Box::new(error),
+                },
+            }
         }
     }
 
