@@ -45,7 +45,8 @@ pub(super) fn sanitise(control: &OwnedFd) -> Step<()> {
         sys::duplicate_onto(null.as_fd(), target).map_err(&failed)?;
     }
     nix::sys::prctl::set_dumpable(false).map_err(&failed)?;
-    SigSet::empty().thread_set_mask().map_err(&failed)?;
+    // What the caller of Brig ignored (a shell does that for what runs in the background) is nothing to a cell.
+    default_signals().map_err(&failed)?;
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     match nix::unistd::setsid() {
         // EPERM: already the leader of a group, so the keeper has done it.
