@@ -11,6 +11,7 @@ mod calls;
 
 use crate::bpf::{Architecture, foreign_abi};
 use crate::protocol::LayerState;
+use crate::sys::capabilities::{self, Sets};
 use crate::sys::child::{FilterKind, install_filter, landlock_abi};
 use crate::sys::parent as sys;
 use landlock::{
@@ -86,6 +87,18 @@ fn step(act: &'static str) -> impl Fn(Errno) -> ConfineError {
     }
 }
 
+/// Gives up every capability of this thread, for ever: all sets, the ambient and the bounding set.
+fn drop_capabilities() -> nix::Result<()> {
+    capabilities::clear_ambient()?;
+    match capabilities::limit_bounding(0) {
+        // EPERM: an unprivileged process has no right to shrink its bounding set, and with `no_new_privs` no use of
+        // a larger one.
+        Ok(()) | Err(Errno::EPERM) => {}
+        Err(errno) => return Err(errno),
+    }
+    capabilities::set(Sets::NONE)
+}
+
 /// Confines this process for good. Listeners, the store's directory and the keeper's link are open or named before.
 pub fn confine_daemon(confinement: &DaemonConfinement) -> Result<Confined, ConfineError> {
     let threads = sys::thread_count();
@@ -93,7 +106,7 @@ pub fn confine_daemon(confinement: &DaemonConfinement) -> Result<Confined, Confi
         return Err(ConfineError::Threads(threads));
     }
     nix::sys::prctl::set_no_new_privs().map_err(step("set no_new_privs"))?;
-    sys::drop_all_capabilities().map_err(step("drop capabilities"))?;
+    drop_capabilities().map_err(step("drop capabilities"))?;
     // Nobody of the same uid may look into the process that holds every job's data.
     nix::sys::prctl::set_dumpable(false).map_err(step("become undumpable"))?;
     let (landlock, landlock_abi) = restrict_files(confinement)?;

@@ -21,6 +21,7 @@ use crate::plan::AGENT_ID;
 use crate::protocol::{CellLimits, UidKind};
 use crate::remedy::item;
 use crate::stage::{SETUP_FAILURE_BYTES, SetupFailure, Stage};
+use crate::sys::capabilities;
 use crate::sys::parent::{self as sys, Cloned};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
@@ -368,7 +369,7 @@ fn become_init(wait: &OwnedFd) -> HelperResult<Infallible> {
     setresuid(uid, uid, uid).map_err(&fail)?;
     // Init builds the jail with them and gives them up; without the ambient set execve would take them, since
     // 10001 is not 0.
-    sys::keep_capabilities_over_exec().map_err(&fail)?;
+    capabilities::keep_over_exec().map_err(&fail)?;
     let errno = sys::execute_descriptor(fixed(INIT_FD), c"brig-jail-init");
     Err(failed(Stage::Clone, item::EXECUTE_INIT)(errno))
 }

@@ -3,11 +3,11 @@
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{getresgid, getresuid, setgroups, setsid};
-use std::ffi::c_ulong;
 
 use super::{Step, at};
 use crate::plan::{AGENT_ID, CellShape, DisabledLayer, JailPlan};
 use crate::stage::Stage;
+use crate::sys::capabilities::{self, Sets};
 use crate::sys::child as sys;
 
 /// Whose identity is made final.
@@ -23,15 +23,6 @@ pub(crate) enum IdentityKind {
     ProgramWithPower,
 }
 
-/// SECBIT_NOROOT, NO_SETUID_FIXUP, (KEEP_CAPS stays off) and NO_CAP_AMBIENT_RAISE, each with its lock, and the
-/// lock of KEEP_CAPS: no later change of ids gives a capability, and nobody can change that.
-const SECUREBITS: c_ulong = 0b1110_1111;
-
-const NO_CAPABILITY: [sys::CapHalf; 2] = [sys::CapHalf::NONE; 2];
-
-/// No kernel has more capabilities than the sets have bits.
-const CAPABILITIES_MAX: u8 = 63;
-
 /// The id that namespaces show for ids without a name in them.
 const OVERFLOW_ID: u32 = 65_534;
 
@@ -40,7 +31,7 @@ pub(crate) fn drop_power(kind: IdentityKind) -> Step<()> {
     check_ids()?;
     match kind {
         IdentityKind::Init | IdentityKind::Program => drop_capabilities()?,
-        IdentityKind::Helper if sys::capabilities().is_ok_and(|sets| sets == NO_CAPABILITY) => {}
+        IdentityKind::Helper if capabilities::get().is_ok_and(|sets| sets == Sets::NONE) => {}
         IdentityKind::Helper => drop_capabilities()?,
         IdentityKind::ProgramWithPower => {}
     }
@@ -78,20 +69,12 @@ fn check_ids() -> Step<()> {
 }
 
 fn drop_capabilities() -> Step<()> {
-    for capability in 0..=CAPABILITIES_MAX {
-        match sys::drop_bounding(capability) {
-            Ok(()) => {}
-            // The first number that the kernel does not know.
-            Err(Errno::EINVAL) if capability > 0 => break,
-            Err(errno) => return Err(at(Stage::Identity, 2)(errno)),
-        }
-    }
-    sys::set_securebits(SECUREBITS).map_err(at(Stage::Identity, 3))?;
+    capabilities::limit_bounding(0).map_err(at(Stage::Identity, 2))?;
+    capabilities::lock_securebits().map_err(at(Stage::Identity, 3))?;
     let failed = at(Stage::Identity, 4);
-    sys::clear_ambient().map_err(&failed)?;
-    sys::clear_capabilities().map_err(&failed)?;
-    let left = sys::capabilities().map_err(&failed)?;
-    if left == NO_CAPABILITY {
+    capabilities::clear_ambient().map_err(&failed)?;
+    capabilities::set(Sets::NONE).map_err(&failed)?;
+    if capabilities::get().map_err(&failed)? == Sets::NONE {
         Ok(())
     } else {
         Err(failed(Errno::EPERM))
@@ -178,18 +161,6 @@ pub(super) fn apply_rlimits(plan: &JailPlan, which: Limits) -> Step<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_securebit_is_locked_and_keep_caps_is_off() {
-        let (noroot, no_fixup, keep_caps, no_ambient) = (1, 1 << 2, 1 << 4, 1 << 6);
-        assert_eq!(SECUREBITS & keep_caps, 0);
-        for bit in [noroot, no_fixup, no_ambient] {
-            assert_eq!(SECUREBITS & bit, bit);
-        }
-        for bit in [noroot, no_fixup, keep_caps, no_ambient] {
-            assert_eq!(SECUREBITS & (bit << 1), bit << 1, "the lock of {bit:#x}");
-        }
-    }
 
     #[test]
     fn pid_1_does_not_use_up_a_process_of_the_program() {

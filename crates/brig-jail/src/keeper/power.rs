@@ -17,8 +17,8 @@ use super::host::Host;
 use super::{KeeperConfig, KeeperError};
 use crate::bpf::Architecture;
 use crate::cgroup::CgroupHost;
-use crate::sys::child::{FilterKind, install_filter, set_securebits};
-use crate::sys::parent as sys;
+use crate::sys::capabilities::{self, Sets};
+use crate::sys::child::{FilterKind, install_filter};
 use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::stat::{Mode, umask};
@@ -68,10 +68,6 @@ pub const OPENING: &[NeededCapability] = &[
     },
 ];
 
-/// SECBIT_NOROOT, NO_SETUID_FIXUP and NO_CAP_AMBIENT_RAISE with their locks, and the lock of KEEP_CAPS: uid 0 means
-/// nothing any more, for ever. A new user namespace starts with the default again, so cells are as they were.
-const SECUREBITS: libc::c_ulong = 0b1110_1111;
-
 const SETPCAP: u8 = 8;
 
 fn mask<'a>(capabilities: impl IntoIterator<Item = &'a NeededCapability>) -> u64 {
@@ -103,7 +99,7 @@ fn failed(act: &'static str) -> impl Fn(Errno) -> KeeperError {
 pub(super) fn narrow(config: &KeeperConfig) -> Result<(), KeeperError> {
     let needed = KEPT.iter().chain(OPENING).chain([&KEPT_FOR_GROUPS]);
     let wanted = mask(needed) & !without(config);
-    sys::set_effective(wanted).map_err(failed("narrow the capabilities"))
+    use_permitted(wanted).map_err(failed("narrow the capabilities"))
 }
 
 /// For good. What needed more is done: the host is open, the daemon is started.
@@ -125,17 +121,36 @@ pub(super) fn give_up(config: &KeeperConfig, host: &Host) -> Result<(), KeeperEr
     }
 }
 
+/// Makes these capabilities, as far as they are permitted, the effective set. The other sets stay.
+fn use_permitted(wanted: u64) -> nix::Result<()> {
+    let sets = capabilities::get()?;
+    capabilities::set(Sets {
+        effective: sets.permitted & wanted,
+        ..sets
+    })
+}
+
 fn drop_capabilities(kept: u64) -> Result<(), KeeperError> {
-    let held = sys::permitted_capabilities().map_err(failed("read its capabilities"))?;
-    sys::set_effective(held).map_err(failed("use its capabilities a last time"))?;
-    sys::clear_ambient().map_err(failed("empty the ambient set"))?;
+    let held = capabilities::get()
+        .map_err(failed("read its capabilities"))?
+        .permitted;
+    use_permitted(held).map_err(failed("use its capabilities a last time"))?;
+    capabilities::clear_ambient().map_err(failed("empty the ambient set"))?;
     // Without SETPCAP the bounding set stays: it means something only at an exec that gains power, and `no_new_privs`
     // rules that out.
     if held & 1 << SETPCAP != 0 {
-        sys::limit_bounding(kept).map_err(failed("limit the bounding set"))?;
-        set_securebits(SECUREBITS).map_err(failed("lock the securebits"))?;
+        capabilities::limit_bounding(kept).map_err(failed("limit the bounding set"))?;
+        // Uid 0 means nothing any more, for ever. A new user namespace starts with the default again, so cells are as
+        // they were.
+        capabilities::lock_securebits().map_err(failed("lock the securebits"))?;
     }
-    sys::set_capabilities(held & kept).map_err(failed("give up capabilities"))
+    let left = held & kept;
+    let sets = Sets {
+        effective: left,
+        permitted: left,
+        inheritable: 0,
+    };
+    capabilities::set(sets).map_err(failed("give up capabilities"))
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@ use super::{ExitReason, KeeperConfig, KeeperError, power};
 use crate::client::keeper_socketpair;
 use crate::embedded::spawn_with_socket;
 use crate::sys::parent as sys;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::Pid;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
@@ -20,7 +19,6 @@ pub fn run(config: &KeeperConfig, socket: OwnedFd, daemon: Option<Pid>) -> Resul
     block_signals()?;
     sys::raise_descriptor_limit();
     power::narrow(config)?;
-    allow_descriptors();
     let host = open_host(config)?;
     weigh_more();
     power::give_up(config, &host)?;
@@ -33,7 +31,6 @@ pub fn serve(config: &KeeperConfig, program: &Path, args: &[OsString]) -> Result
     block_signals()?;
     sys::raise_descriptor_limit();
     power::narrow(config)?;
-    allow_descriptors();
     // Before the daemon: a host that cannot do it at all should say so before anything listens.
     let host = open_host(config)?;
     let (keeper_end, daemon_end) = keeper_socketpair().map_err(KeeperError::StartDaemon)?;
@@ -51,14 +48,6 @@ pub fn serve(config: &KeeperConfig, program: &Path, args: &[OsString]) -> Result
 /// when it comes; PID 1 keeps the deadlines too.
 fn weigh_more() {
     sys::set_nice(sys::Urgency::High).ok();
-}
-
-/// A process may send descriptors as long as all processes of its user together have fewer under way than it may have
-/// open. A cell can have the same user, so the keeper's limit has to be the higher one.
-fn allow_descriptors() {
-    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        setrlimit(Resource::RLIMIT_NOFILE, hard, hard).ok();
-    }
 }
 
 fn open_host(config: &KeeperConfig) -> Result<Host, KeeperError> {

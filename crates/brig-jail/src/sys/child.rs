@@ -50,32 +50,6 @@ struct MountAttr {
     userns_fd: u64,
 }
 
-#[repr(C)]
-struct CapHeader {
-    version: u32,
-    pid: c_int,
-}
-
-/// Half of the capability sets of a process (the kernel's interface has two halves of 32 bits each).
-#[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct CapHalf {
-    effective: u32,
-    permitted: u32,
-    inheritable: u32,
-}
-
-impl CapHalf {
-    /// No capability.
-    pub(crate) const NONE: CapHalf = CapHalf {
-        effective: 0,
-        permitted: 0,
-        inheritable: 0,
-    };
-}
-
-const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
-
 fn check(result: c_long) -> nix::Result<c_long> {
     Errno::result(result)
 }
@@ -241,58 +215,6 @@ pub(crate) fn attach_tree(tree: BorrowedFd<'_>, target: &CStr) -> nix::Result<()
         )
     };
     check(result).map(drop)
-}
-
-fn prctl(option: c_int, arguments: [c_ulong; 4]) -> nix::Result<()> {
-    let [second, third, fourth, fifth] = arguments;
-    // SAFETY: private to this file; every caller passes an option whose arguments are plain numbers, so the
-    // kernel follows no pointer.
-    let result = unsafe { libc::prctl(option, second, third, fourth, fifth) };
-    check(result.into()).map(drop)
-}
-
-/// Removes one capability from the bounding set; EINVAL when the kernel does not know it.
-pub(crate) fn drop_bounding(capability: u8) -> nix::Result<()> {
-    prctl(libc::PR_CAPBSET_DROP, [capability.into(), 0, 0, 0])
-}
-
-/// Empties the ambient set.
-pub(crate) fn clear_ambient() -> nix::Result<()> {
-    let clear_all = libc::PR_CAP_AMBIENT_CLEAR_ALL as c_ulong;
-    prctl(libc::PR_CAP_AMBIENT, [clear_all, 0, 0, 0])
-}
-
-/// Sets the securebits.
-pub(crate) fn set_securebits(bits: c_ulong) -> nix::Result<()> {
-    prctl(libc::PR_SET_SECUREBITS, [bits, 0, 0, 0])
-}
-
-/// Empties the effective, permitted and inheritable sets.
-pub(crate) fn clear_capabilities() -> nix::Result<()> {
-    let header = CapHeader {
-        version: CAPABILITY_VERSION_3,
-        pid: 0,
-    };
-    let halves = [CapHalf::NONE; 2];
-    // SAFETY: version 3 of the interface reads one header and exactly two halves; both live through the call,
-    // are `repr(C)` in the kernel's layout, and the kernel writes the header only on a version mismatch, which
-    // the constant excludes.
-    let result = unsafe { libc::syscall(libc::SYS_capset, &raw const header, halves.as_ptr()) };
-    check(result).map(drop)
-}
-
-/// The effective, permitted and inheritable sets.
-pub(crate) fn capabilities() -> nix::Result<[CapHalf; 2]> {
-    let mut header = CapHeader {
-        version: CAPABILITY_VERSION_3,
-        pid: 0,
-    };
-    let mut halves = [CapHalf::NONE; 2];
-    // SAFETY: version 3 of the interface writes exactly two halves; both pointers are to live, writable values
-    // of the kernel's layout.
-    let result = unsafe { libc::syscall(libc::SYS_capget, &raw mut header, halves.as_mut_ptr()) };
-    check(result)?;
-    Ok(halves)
 }
 
 /// Back to the ordinary scheduling class and priority, whatever PID 1 was given. To give a raised place up is always

@@ -92,7 +92,9 @@ pub(crate) fn take_no_descriptors(socket: BorrowedFd<'_>) {
     };
 }
 
-/// Raises the soft limit of open descriptors to the hard one: a cell takes a dozen.
+/// Raises the soft limit of open descriptors to the hard one. A cell takes a dozen; and a process may send descriptors as
+/// long as all processes of its user together have fewer under way than it may have open: a cell can have the same user, so
+/// the keeper's limit has to be the higher one.
 pub(crate) fn raise_descriptor_limit() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
@@ -357,138 +359,6 @@ pub(crate) fn refuse_notification(listener: BorrowedFd<'_>, id: u64, errno: Errn
     let number = listener.as_raw_fd();
     // SAFETY: the request matches the type: the kernel reads one `seccomp_notif_resp` from the live local.
     let result = unsafe { libc::ioctl(number, SECCOMP_IOCTL_NOTIF_SEND, &raw mut answer) };
-    Errno::result(result).map(drop)
-}
-
-/// The capability sets of this thread, as the kernel's version 3 reads and writes them.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Default)]
-struct CapabilityWords {
-    effective: u32,
-    permitted: u32,
-    inheritable: u32,
-}
-
-#[repr(C)]
-#[derive(Debug)]
-struct CapabilityHeader {
-    version: u32,
-    pid: i32,
-}
-
-const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
-
-fn read_capabilities() -> nix::Result<[CapabilityWords; 2]> {
-    let mut header = CapabilityHeader {
-        version: CAPABILITY_VERSION_3,
-        pid: 0,
-    };
-    let mut words = [CapabilityWords::default(); 2];
-    // SAFETY: version 3 writes exactly two `CapabilityWords`; header and array are live locals.
-    let result = unsafe { libc::syscall(libc::SYS_capget, &raw mut header, words.as_mut_ptr()) };
-    checked(result)?;
-    Ok(words)
-}
-
-fn write_capabilities(words: &[CapabilityWords; 2]) -> nix::Result<()> {
-    let mut header = CapabilityHeader {
-        version: CAPABILITY_VERSION_3,
-        pid: 0,
-    };
-    // SAFETY: version 3 reads exactly two `CapabilityWords`; header and array live for the call.
-    let result = unsafe { libc::syscall(libc::SYS_capset, &raw mut header, words.as_ptr()) };
-    checked(result).map(drop)
-}
-
-/// Makes every capability that this process has survive the next exec of a plain file by a uid that is not 0.
-pub(crate) fn keep_capabilities_over_exec() -> nix::Result<()> {
-    let mut words = read_capabilities()?;
-    for word in &mut words {
-        word.inheritable = word.permitted;
-    }
-    write_capabilities(&words)?;
-    for (high, word) in [(0, words[0]), (32, words[1])] {
-        for bit in 0..32 {
-            if word.permitted & (1 << bit) != 0 {
-                raise_ambient(high + bit)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-fn raise_ambient(capability: u32) -> nix::Result<()> {
-    let capability = libc::c_ulong::from(capability);
-    let raise = libc::c_ulong::try_from(libc::PR_CAP_AMBIENT_RAISE).unwrap_or_default();
-    // SAFETY: this prctl takes numbers only.
-    let result = unsafe { libc::prctl(libc::PR_CAP_AMBIENT, raise, capability, 0_u64, 0_u64) };
-    Errno::result(result).map(drop)
-}
-
-/// Gives up every capability of this thread, for ever: all sets, the ambient and the bounding set.
-pub(crate) fn drop_all_capabilities() -> nix::Result<()> {
-    clear_ambient()?;
-    match limit_bounding(0) {
-        // EPERM: an unprivileged process has no right to shrink its bounding set, and with `no_new_privs` no use of
-        // a larger one.
-        Ok(()) | Err(Errno::EPERM) => {}
-        Err(errno) => return Err(errno),
-    }
-    set_capabilities(0)
-}
-
-/// Takes everything but `kept` (a bit per capability) out of the bounding set.
-pub(crate) fn limit_bounding(kept: u64) -> nix::Result<()> {
-    for capability in (0..64).filter(|capability| kept & (1 << capability) == 0) {
-        match drop_bounding(capability) {
-            // EINVAL: beyond the last capability of this kernel.
-            Ok(()) | Err(Errno::EINVAL) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    Ok(())
-}
-
-/// The permitted set, a bit per capability.
-pub(crate) fn permitted_capabilities() -> nix::Result<u64> {
-    let [low, high] = read_capabilities()?;
-    Ok(u64::from(high.permitted) << 32 | u64::from(low.permitted))
-}
-
-/// Makes these capabilities, as far as they are permitted, the effective set. The other sets stay.
-pub(crate) fn set_effective(wanted: u64) -> nix::Result<()> {
-    let mut words = read_capabilities()?;
-    for (word, wanted) in words.iter_mut().zip(halves(wanted)) {
-        word.effective = word.permitted & wanted;
-    }
-    write_capabilities(&words)
-}
-
-/// Makes these capabilities the effective and the permitted set, and empties the inheritable one.
-pub(crate) fn set_capabilities(wanted: u64) -> nix::Result<()> {
-    write_capabilities(&halves(wanted).map(|half| CapabilityWords {
-        effective: half,
-        permitted: half,
-        inheritable: 0,
-    }))
-}
-
-fn halves(mask: u64) -> [u32; 2] {
-    let half = |shift: u32| u32::try_from(mask >> shift & u64::from(u32::MAX)).unwrap_or(0);
-    [half(0), half(32)]
-}
-
-/// Empties the ambient set.
-pub(crate) fn clear_ambient() -> nix::Result<()> {
-    let clear = libc::c_ulong::try_from(libc::PR_CAP_AMBIENT_CLEAR_ALL).unwrap_or_default();
-    // SAFETY: this prctl takes numbers only.
-    let result = unsafe { libc::prctl(libc::PR_CAP_AMBIENT, clear, 0_u64, 0_u64, 0_u64) };
-    Errno::result(result).map(drop)
-}
-
-fn drop_bounding(capability: u64) -> nix::Result<()> {
-    // SAFETY: this prctl takes numbers only.
-    let result = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0_u64, 0_u64, 0_u64) };
     Errno::result(result).map(drop)
 }
 
