@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use brig_backend::{JailBackend, JailConfig};
 use brig_core::backend::{Backend, Bulk, CellRequest, Execution, OutputPiece, OutputSink, Start};
 use brig_core::limits::LimitsPolicy;
-use brig_core::spec::{ImageName, IsolationLevel, NetworkPolicy};
+use brig_core::spec::{BackendName, ImageName, IsolationLevel, NetworkPolicy};
 use brig_jail::embedded::spawn_keeper;
 use brig_jail::keeper::KeeperConfig;
 use brig_jail::remedy::HostSigns;
@@ -85,6 +85,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 async fn job(backend: &JailBackend, level: IsolationLevel) -> Result<[Duration; 3], Box<dyn Error>> {
     let limits = LimitsPolicy::default().default;
     let request = CellRequest {
+        backend: BackendName::jail(),
         image: ImageName::host(),
         isolation: level,
         network: NetworkPolicy::None,

@@ -6,13 +6,13 @@
 use async_trait::async_trait;
 use brig_core::StreamName;
 use brig_core::backend::{
-    Backend, BackendError, CellControl, CellRequest, CollectLimits, Collected, Environment, Execution, Exit,
-    FileSink, HostReport, OutputPiece, OutputSink, ProgramReport, Start, Upload,
+    Backend, BackendError, BackendOffer, CellControl, CellRequest, CollectLimits, Collected, Environment,
+    Execution, Exit, FileSink, HostReport, ImageOffer, OutputPiece, OutputSink, ProgramReport, Start, Upload,
 };
 use brig_core::exit::{ExitFacts, KillCause, MainExit};
 use brig_core::outcome::CollectedFile;
 use brig_core::receipt::Receipt;
-use brig_core::spec::{IsolationLevel, OutputPattern};
+use brig_core::spec::{BackendName, ImageName, IsolationLevel, OutputPattern};
 use brig_jail::files::GlobSet;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -125,6 +125,15 @@ fn receipt(level: IsolationLevel) -> Receipt {
 impl Backend for FakeBackend {
     fn name(&self) -> &'static str {
         "fake"
+    }
+
+    fn offers(&self) -> Vec<BackendOffer> {
+        vec![BackendOffer {
+            name: BackendName("fake".to_owned()),
+            default_image: ImageName::host(),
+            images: vec![ImageOffer::host()],
+            trouble: None,
+        }]
     }
 
     async fn probe(&self) -> Result<HostReport, BackendError> {

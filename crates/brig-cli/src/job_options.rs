@@ -4,7 +4,8 @@ use crate::inputs::{self, LocalFile};
 use crate::quantity::parse_duration;
 use brig_core::limits::{Bytes, LimitsRequest};
 use brig_core::spec::{
-    EnvEntry, EnvValue, ImageName, IsolationLevel, JobDraft, OutputPattern, Program, Secret, WorkspacePath,
+    BackendName, EnvEntry, EnvValue, ImageName, IsolationLevel, JobDraft, OutputPattern, Program, Secret,
+    WorkspacePath,
 };
 use clap::{Args, ValueEnum};
 use std::collections::BTreeMap;
@@ -15,7 +16,10 @@ use std::time::Duration;
 /// What to run and within which limits.
 #[derive(Debug, Args)]
 pub(crate) struct JobOptions {
-    /// Image to run in; `host` is this host's own Python and programs, read-only
+    /// Backend to run in: `jail`, `docker`, or one that the configuration names [default: jail]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) backend: Option<String>,
+    /// Image to run in; `host` is this host's own Python and programs, read-only [default: host; docker: python]
     #[arg(long, value_name = "NAME")]
     pub(crate) image: Option<String>,
     /// Wall-clock limit [default: 60s, at most 300s]
@@ -182,6 +186,7 @@ impl JobOptions {
         draft.outputs = self.outputs.clone();
         draft.limits = self.limits();
         draft.isolation = self.isolation.map(IsolationLevel::from);
+        draft.backend = self.backend.clone().map(BackendName);
         draft.image = self.image.clone().map(ImageName);
         let stdin = self.stdin.as_deref().map(LocalFile::of_argument).transpose()?;
         let inputs = inputs::find(&self.inputs)?;

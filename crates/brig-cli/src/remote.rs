@@ -237,7 +237,7 @@ fn describe_fields(violations: &[FieldViolation]) -> String {
 
 /// A field of the request in the words of the command line.
 fn option_of(field: &str) -> String {
-    const OPTIONS: [(&str, &str); 16] = [
+    const OPTIONS: [(&str, &str); 17] = [
         ("limits.wall_time", "--timeout"),
         ("limits.cpu_time", "--cpu-time"),
         ("limits.memory_bytes", "--memory"),
@@ -249,6 +249,7 @@ fn option_of(field: &str) -> String {
         ("inputs", "--in"),
         ("outputs", "--out"),
         ("isolation", "--isolation"),
+        ("backend", "--backend"),
         ("image", "--image"),
         ("labels", "--label"),
         ("queue_timeout", "--queue-timeout"),

@@ -10,7 +10,9 @@ use crate::id::FileId;
 use crate::limits::{Bytes, Limits};
 use crate::outcome::{CollectedFile, Exception, Failure, SkippedFile};
 use crate::receipt::Receipt;
-use crate::spec::{FileMode, ImageName, IsolationLevel, NetworkPolicy, OutputPattern, WorkspacePath};
+use crate::spec::{
+    BackendName, FileMode, ImageName, IsolationLevel, NetworkPolicy, OutputPattern, WorkspacePath,
+};
 use async_trait::async_trait;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,6 +20,8 @@ use std::time::{Duration, Instant};
 /// Which cell is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CellRequest {
+    /// Which backend.
+    pub backend: BackendName,
     /// Which image.
     pub image: ImageName,
     /// Which level.
@@ -243,7 +247,7 @@ impl BackendError {
                 stage: "image".to_owned(),
                 item: name.clone(),
                 errno: 0,
-                remedy: "choose an image that `brig doctor` lists; this daemon has: host".to_owned(),
+                remedy: "choose an image that `brig doctor` lists".to_owned(),
             },
             Self::Lost(what) => Failure::Interrupted {
                 retryable: true,
@@ -274,11 +278,46 @@ pub struct Obstacle {
     pub remedy: String,
 }
 
+/// A backend as requests can name it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackendOffer {
+    /// Its name.
+    pub name: BackendName,
+    /// The image of requests that name none.
+    pub default_image: ImageName,
+    /// Every image that it has.
+    pub images: Vec<ImageOffer>,
+    /// What keeps it from working as it should, now.
+    pub trouble: Option<Obstacle>,
+}
+
+/// An image as requests can name it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageOffer {
+    /// Its name.
+    pub name: ImageName,
+    /// Digest of its content, where known.
+    pub digest: Option<String>,
+}
+
+impl ImageOffer {
+    /// The host's own interpreter: it has no digest.
+    #[must_use]
+    pub fn host() -> Self {
+        Self {
+            name: ImageName::host(),
+            digest: None,
+        }
+    }
+}
+
 /// A factory of cells.
 #[async_trait]
 pub trait Backend: Send + Sync {
     /// `jail`, `docker` or `fake`.
     fn name(&self) -> &'static str;
+    /// Which backends and images a request can name now, the default first; never empty.
+    fn offers(&self) -> Vec<BackendOffer>;
     /// Tries the host's layers in a throw-away cell.
     async fn probe(&self) -> Result<HostReport, BackendError>;
     /// Gives a cell.

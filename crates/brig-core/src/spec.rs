@@ -8,6 +8,9 @@ use std::fmt;
 use std::time::Duration;
 
 mod check;
+mod place;
+
+pub use place::{BackendName, ImageName};
 
 /// Largest inline part of a spec (code, stdin, one input), bytes: what fits into one message with its envelope.
 pub const INLINE_MAX: usize = 4 * 1024 * 1024 - 64 * 1024;
@@ -291,19 +294,6 @@ impl Default for RetryPolicy {
     }
 }
 
-/// The name of an image. `host` is the host's own interpreter.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct ImageName(pub String);
-
-impl ImageName {
-    /// The host's own interpreter and libraries, read-only.
-    #[must_use]
-    pub fn host() -> Self {
-        Self("host".to_owned())
-    }
-}
-
 /// A request as it arrived: shaped, but not yet checked. Serialises (without secrets) for its digest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct JobDraft {
@@ -323,7 +313,11 @@ pub struct JobDraft {
     pub isolation: Option<IsolationLevel>,
     /// Network.
     pub network: NetworkPolicy,
-    /// Image; `None` is `host`.
+    /// Backend; `None` is the daemon's default. Left out where it is not set, so that a draft that names none has
+    /// the digest that it had before there were several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backend: Option<BackendName>,
+    /// Image; `None` is the backend's default.
     pub image: Option<ImageName>,
     /// Labels for filters.
     pub labels: BTreeMap<String, String>,
@@ -356,6 +350,9 @@ pub struct JobSpec {
     pub isolation: IsolationLevel,
     /// See [`JobDraft::network`].
     pub network: NetworkPolicy,
+    /// Resolved backend. Records of the time before there were several ran in the jail.
+    #[serde(default = "BackendName::jail")]
+    pub backend: BackendName,
     /// Resolved image.
     pub image: ImageName,
     /// See [`JobDraft::labels`].
@@ -394,6 +391,7 @@ impl JobDraft {
             limits: LimitsRequest::default(),
             isolation: None,
             network: NetworkPolicy::None,
+            backend: None,
             image: None,
             labels: BTreeMap::new(),
             queue_timeout: None,
@@ -433,6 +431,7 @@ impl JobDraft {
             limits,
             isolation: self.isolation.unwrap_or(defaults.isolation),
             network: self.network,
+            backend: self.backend.unwrap_or_else(BackendName::jail),
             image: self.image.unwrap_or_else(ImageName::host),
             labels: self.labels,
             queue_timeout: self.queue_timeout.unwrap_or(QUEUE_TIMEOUT_DEFAULT),
@@ -543,6 +542,23 @@ mod tests {
         assert!(!spec.has_lost_secrets());
         let back: JobSpec = serde_json::from_str(&json).unwrap();
         assert!(back.has_lost_secrets());
+    }
+
+    #[test]
+    fn a_record_from_before_there_were_several_backends_ran_in_the_jail() {
+        let spec = python("1").validate(&defaults()).unwrap();
+        let mut record = serde_json::to_value(&spec).unwrap();
+        assert_eq!(record["backend"], "jail");
+        record.as_object_mut().unwrap().remove("backend");
+        assert_eq!(serde_json::from_value::<JobSpec>(record).unwrap(), spec);
+    }
+
+    #[test]
+    fn a_draft_that_names_no_backend_is_the_text_that_it_always_was() {
+        let mut draft = python("1");
+        assert!(!serde_json::to_string(&draft).unwrap().contains("backend"));
+        draft.backend = Some(BackendName::docker());
+        assert!(serde_json::to_string(&draft).unwrap().contains("docker"));
     }
 
     #[test]

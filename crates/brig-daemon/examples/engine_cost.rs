@@ -12,10 +12,10 @@ use async_trait::async_trait;
 use brig_api::pb;
 use brig_api::pb::execution_service_client::ExecutionServiceClient;
 use brig_core::backend::{
-    Backend, BackendError, CellControl, CellRequest, CollectLimits, Collected, Environment, Execution, Exit,
-    FileSink, HostReport, OutputPiece, OutputSink, ProgramReport, Upload,
+    Backend, BackendError, BackendOffer, CellControl, CellRequest, CollectLimits, Collected, Environment,
+    Execution, Exit, FileSink, HostReport, ImageOffer, OutputPiece, OutputSink, ProgramReport, Upload,
 };
-use brig_core::spec::OutputPattern;
+use brig_core::spec::{BackendName, ImageName, OutputPattern};
 use brig_core::{ExitFacts, KillCause, Receipt, StreamName};
 use brig_daemon::config::ListenAddress;
 use brig_daemon::{Config, HostCheck, Listeners, Parts, Shutdown};
@@ -51,6 +51,15 @@ fn receipt() -> Receipt {
 impl Backend for Instantly {
     fn name(&self) -> &'static str {
         "fake"
+    }
+
+    fn offers(&self) -> Vec<BackendOffer> {
+        vec![BackendOffer {
+            name: BackendName("fake".to_owned()),
+            default_image: ImageName::host(),
+            images: vec![ImageOffer::host()],
+            trouble: None,
+        }]
     }
 
     async fn probe(&self) -> Result<HostReport, BackendError> {

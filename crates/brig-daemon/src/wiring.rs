@@ -75,7 +75,6 @@ fn settings(config: &Config) -> EngineSettings {
         queue_limit: config.max_queued,
         limits: config.limits,
         isolation: config.isolation,
-        images: vec!["host".to_owned()],
         lease: config.lease,
         stored_bytes: config.stored,
         files: config.files_dir(),

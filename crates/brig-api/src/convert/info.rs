@@ -3,20 +3,18 @@
 use super::field::{At, InvalidFields, each, required};
 use super::spec::{isolation_level, isolation_to_wire};
 use crate::pb;
-use brig_core::backend::{HostReport, Obstacle};
+use brig_core::backend::{BackendOffer, HostReport, ImageOffer, Obstacle};
 use brig_core::limits::{Limits, LimitsPolicy};
 use brig_core::receipt::Receipt;
-use brig_core::spec::{ImageName, IsolationLevel};
+use brig_core::spec::{BackendName, ImageName, IsolationLevel};
 
 /// What a daemon tells about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerInfo {
     /// Its version.
     pub version: String,
-    /// Names of the backends that can run jobs.
-    pub backends: Vec<String>,
-    /// Images that jobs can name.
-    pub images: Vec<ImageInfo>,
+    /// Backends that jobs can name, the default first.
+    pub backends: Vec<BackendOffer>,
     /// Level of jobs that name none.
     pub default_isolation: IsolationLevel,
     /// Limits of jobs that name none, and the most.
@@ -31,21 +29,11 @@ pub struct ServerInfo {
     pub host: Option<HostReport>,
 }
 
-/// An image that jobs can name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ImageInfo {
-    /// Its name.
-    pub name: ImageName,
-    /// Digest of its content, where known.
-    pub digest: Option<String>,
-}
-
 impl From<&ServerInfo> for pb::GetInfoResponse {
     fn from(info: &ServerInfo) -> Self {
         let ServerInfo {
             version,
             backends,
-            images,
             default_isolation,
             limits: LimitsPolicy { default, ceiling },
             features,
@@ -55,8 +43,8 @@ impl From<&ServerInfo> for pb::GetInfoResponse {
         } = info;
         Self {
             version: version.clone(),
-            backends: backends.clone(),
-            images: images.iter().map(pb::Image::from).collect(),
+            backends: backends.iter().map(|backend| backend.name.0.clone()).collect(),
+            images: every_image(backends).map(pb::Image::from).collect(),
             default_isolation: isolation_to_wire(*default_isolation).into(),
             default_limits: Some(pb::Limits::from(default)),
             limit_ceilings: Some(pb::Limits::from(ceiling)),
@@ -64,6 +52,7 @@ impl From<&ServerInfo> for pb::GetInfoResponse {
             max_concurrent_jobs: *max_concurrent_jobs,
             max_queued_jobs: *max_queued_jobs,
             host: host.as_ref().map(pb::HostReport::from),
+            backend_reports: backends.iter().map(pb::BackendReport::from).collect(),
         }
     }
 }
@@ -83,7 +72,13 @@ impl TryFrom<pb::GetInfoResponse> for ServerInfo {
             max_concurrent_jobs,
             max_queued_jobs,
             host,
+            backend_reports,
         } = wire;
+        let backends = if backend_reports.is_empty() {
+            older_backends(backends, images)
+        } else {
+            backend_reports.into_iter().map(BackendOffer::from).collect()
+        };
         let default = required(default_limits)
             .and_then(Limits::try_from)
             .at("default_limits")?;
@@ -93,7 +88,6 @@ impl TryFrom<pb::GetInfoResponse> for ServerInfo {
         Ok(Self {
             version,
             backends,
-            images: images.into_iter().map(ImageInfo::from).collect(),
             default_isolation: isolation_level(default_isolation)
                 .and_then(required)
                 .at("default_isolation")?,
@@ -106,9 +100,69 @@ impl TryFrom<pb::GetInfoResponse> for ServerInfo {
     }
 }
 
-impl From<&ImageInfo> for pb::Image {
-    fn from(image: &ImageInfo) -> Self {
-        let ImageInfo {
+/// Images of all backends, each once.
+fn every_image(backends: &[BackendOffer]) -> impl Iterator<Item = &ImageOffer> {
+    let mut told: Vec<&ImageOffer> = Vec::new();
+    for image in backends.iter().flat_map(|backend| &backend.images) {
+        if !told.contains(&image) {
+            told.push(image);
+        }
+    }
+    told.into_iter()
+}
+
+/// What a daemon from before there were reports tells: every backend has the same images, and the first is the default.
+fn older_backends(names: Vec<String>, images: Vec<pb::Image>) -> Vec<BackendOffer> {
+    let images: Vec<ImageOffer> = images.into_iter().map(ImageOffer::from).collect();
+    let default_image = images
+        .first()
+        .map_or_else(ImageName::host, |image| image.name.clone());
+    let offer = |name| BackendOffer {
+        name: BackendName(name),
+        default_image: default_image.clone(),
+        images: images.clone(),
+        trouble: None,
+    };
+    names.into_iter().map(offer).collect()
+}
+
+impl From<&BackendOffer> for pb::BackendReport {
+    fn from(backend: &BackendOffer) -> Self {
+        let BackendOffer {
+            name: BackendName(name),
+            default_image: ImageName(default_image),
+            images,
+            trouble,
+        } = backend;
+        Self {
+            name: name.clone(),
+            default_image: default_image.clone(),
+            images: images.iter().map(pb::Image::from).collect(),
+            trouble: trouble.as_ref().map(pb::Obstacle::from),
+        }
+    }
+}
+
+impl From<pb::BackendReport> for BackendOffer {
+    fn from(wire: pb::BackendReport) -> Self {
+        let pb::BackendReport {
+            name,
+            default_image,
+            images,
+            trouble,
+        } = wire;
+        Self {
+            name: BackendName(name),
+            default_image: ImageName(default_image),
+            images: images.into_iter().map(ImageOffer::from).collect(),
+            trouble: trouble.map(Obstacle::from),
+        }
+    }
+}
+
+impl From<&ImageOffer> for pb::Image {
+    fn from(image: &ImageOffer) -> Self {
+        let ImageOffer {
             name: ImageName(name),
             digest,
         } = image;
@@ -119,7 +173,7 @@ impl From<&ImageInfo> for pb::Image {
     }
 }
 
-impl From<pb::Image> for ImageInfo {
+impl From<pb::Image> for ImageOffer {
     fn from(wire: pb::Image) -> Self {
         let pb::Image { name, digest } = wire;
         Self {
@@ -193,6 +247,19 @@ mod tests {
     use super::*;
     use crate::convert::samples;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_daemon_that_sends_no_reports_is_understood() {
+        let image = |name: &str| pb::Image {
+            name: name.to_owned(),
+            digest: String::new(),
+        };
+        let told = older_backends(vec!["jail".to_owned()], vec![image("host")]);
+        assert_eq!(told.len(), 1);
+        assert_eq!(told[0].name, BackendName::jail());
+        assert_eq!(told[0].default_image, ImageName::host());
+        assert_eq!(told[0].images, [ImageOffer::host()]);
+    }
 
     proptest! {
         #[test]

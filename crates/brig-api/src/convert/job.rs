@@ -12,7 +12,7 @@ use super::time::{duration, duration_to_wire, timestamp, timestamp_to_wire};
 use crate::pb;
 use brig_core::limits::Limits;
 use brig_core::outcome::{Failure, Outcome};
-use brig_core::spec::{ImageName, OutputPattern, RetryPolicy};
+use brig_core::spec::{BackendName, ImageName, OutputPattern, RetryPolicy};
 use brig_core::store::{Job, JobResult};
 
 impl From<StateKind> for pb::JobState {
@@ -134,6 +134,7 @@ impl From<&RecordedSpec> for pb::RecordedSpec {
             limits,
             isolation,
             network,
+            backend: BackendName(backend),
             image: ImageName(image),
             labels,
             queue_timeout,
@@ -154,6 +155,7 @@ impl From<&RecordedSpec> for pb::RecordedSpec {
             limits: Some(pb::Limits::from(limits)),
             isolation: isolation_to_wire(*isolation).into(),
             network: network_to_wire(*network).into(),
+            backend: backend.clone(),
             image: image.clone(),
             labels: labels.clone(),
             queue_timeout: Some(duration_to_wire(*queue_timeout)),
@@ -185,6 +187,7 @@ impl TryFrom<pb::RecordedSpec> for RecordedSpec {
             max_attempts,
             durability,
             omitted,
+            backend,
         } = wire;
         let pattern = |text: String| {
             OutputPattern::parse(&text).map_err(|problem| InvalidFields::one("outputs", problem))
@@ -200,6 +203,10 @@ impl TryFrom<pb::RecordedSpec> for RecordedSpec {
             limits: required(limits).and_then(Limits::try_from).at("limits")?,
             isolation: isolation_level(isolation).and_then(required).at("isolation")?,
             network: network_policy(network).at("network")?,
+            // A daemon from before there were several says nothing.
+            backend: Some(backend)
+                .filter(|name| !name.is_empty())
+                .map_or_else(BackendName::jail, BackendName),
             image: ImageName(image),
             labels,
             queue_timeout: required(queue_timeout).and_then(duration).at("queue_timeout")?,

@@ -7,7 +7,8 @@ use brig_core::id::{FileId, JobId};
 use brig_core::job::JobState;
 use brig_core::limits::Limits;
 use brig_core::spec::{
-    Durability, FileMode, ImageName, IsolationLevel, NetworkPolicy, OutputPattern, RetryPolicy, WorkspacePath,
+    BackendName, Durability, FileMode, ImageName, IsolationLevel, NetworkPolicy, OutputPattern, RetryPolicy,
+    WorkspacePath,
 };
 use brig_core::store::JobResult;
 use brig_core::time::Timestamp;
@@ -131,6 +132,8 @@ pub struct RecordedSpec {
     pub isolation: IsolationLevel,
     /// Network.
     pub network: NetworkPolicy,
+    /// Backend.
+    pub backend: BackendName,
     /// Image.
     pub image: ImageName,
     /// Labels.

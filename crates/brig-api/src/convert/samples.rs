@@ -7,9 +7,9 @@ use spec::{level, spec};
 
 use super::event::{Body, Event};
 use super::file::StoredFile;
-use super::info::{ImageInfo, ServerInfo};
+use super::info::ServerInfo;
 use super::record::{JobRecord, StateKind};
-use brig_core::backend::{HostReport, Obstacle};
+use brig_core::backend::{BackendOffer, HostReport, ImageOffer, Obstacle};
 use brig_core::event::{EventBody, GapReason, JobEventRecord, StreamName};
 use brig_core::exit::RefusedCall;
 use brig_core::id::{FileId, JobId, TenantId, WorkerId};
@@ -21,8 +21,9 @@ use brig_core::outcome::{
 };
 use brig_core::receipt::{Layer, LayerState, Receipt};
 use brig_core::spec::{
-    Blob, Content, Durability, EnvEntry, EnvValue, FileMode, ImageName, InputFile, IsolationLevel, JobDraft,
-    JobSpec, NetworkPolicy, OutputPattern, Program, RetryPolicy, Secret, SpecDefaults, WorkspacePath,
+    BackendName, Blob, Content, Durability, EnvEntry, EnvValue, FileMode, ImageName, InputFile,
+    IsolationLevel, JobDraft, JobSpec, NetworkPolicy, OutputPattern, Program, RetryPolicy, Secret,
+    SpecDefaults, WorkspacePath,
 };
 use brig_core::store::{Job, JobFilter, JobResult};
 use brig_core::time::Timestamp;
@@ -356,28 +357,33 @@ pub(crate) fn stored_file() -> impl Strategy<Value = StoredFile> {
 }
 
 pub(crate) fn server_info() -> impl Strategy<Value = ServerInfo> {
-    let obstacle = (text(), text()).prop_map(|(problem, remedy)| Obstacle { problem, remedy });
-    let host = (receipt(), vec((level(), of(obstacle)), 0..3))
+    let obstacle = || (text(), text()).prop_map(|(problem, remedy)| Obstacle { problem, remedy });
+    let host = (receipt(), vec((level(), of(obstacle())), 0..3))
         .prop_map(|(receipt, levels)| HostReport { receipt, levels });
-    let image = (text(), some_text()).prop_map(|(name, digest)| ImageInfo {
+    let image = (text(), some_text()).prop_map(|(name, digest)| ImageOffer {
         name: ImageName(name),
         digest,
     });
     let policy = (limits(), limits()).prop_map(|(default, ceiling)| LimitsPolicy { default, ceiling });
-    let lists = (vec(text(), 0..3), vec(image, 0..3), vec(text(), 0..3));
+    let backend = (text(), text(), vec(image, 0..3), of(obstacle())).prop_map(
+        |(name, default_image, images, trouble)| BackendOffer {
+            name: BackendName(name),
+            default_image: ImageName(default_image),
+            images,
+            trouble,
+        },
+    );
+    let lists = (vec(backend, 0..3), vec(text(), 0..3));
     (text(), lists, level(), policy, any::<(u32, u32)>(), of(host)).prop_map(
-        |(version, (backends, images, features), default_isolation, limits, (running, queued), host)| {
-            ServerInfo {
-                version,
-                backends,
-                images,
-                default_isolation,
-                limits,
-                features,
-                max_concurrent_jobs: running,
-                max_queued_jobs: queued,
-                host,
-            }
+        |(version, (backends, features), default_isolation, limits, (running, queued), host)| ServerInfo {
+            version,
+            backends,
+            default_isolation,
+            limits,
+            features,
+            max_concurrent_jobs: running,
+            max_queued_jobs: queued,
+            host,
         },
     )
 }

@@ -5,8 +5,8 @@ use super::time::{duration, duration_to_wire};
 use crate::pb;
 use brig_core::limits::LimitsRequest;
 use brig_core::spec::{
-    Blob, Content, Durability, EnvEntry, EnvValue, FileMode, ImageName, InputFile, IsolationLevel, JobDraft,
-    NetworkPolicy, OutputPattern, Program, RetryPolicy, Secret, WorkspacePath,
+    BackendName, Blob, Content, Durability, EnvEntry, EnvValue, FileMode, ImageName, InputFile,
+    IsolationLevel, JobDraft, NetworkPolicy, OutputPattern, Program, RetryPolicy, Secret, WorkspacePath,
 };
 
 impl TryFrom<pb::JobSpec> for JobDraft {
@@ -29,6 +29,7 @@ impl TryFrom<pb::JobSpec> for JobDraft {
             priority,
             retry,
             durability,
+            backend,
         } = wire;
         let mut check = Checker::default();
         let program = check.take("program", required(program).and_then(Program::try_from));
@@ -52,6 +53,7 @@ impl TryFrom<pb::JobSpec> for JobDraft {
             limits: limits.flatten().unwrap_or_default(),
             isolation: isolation.flatten(),
             network: network.unwrap_or_default(),
+            backend: Some(backend).filter(|name| !name.is_empty()).map(BackendName),
             image: Some(image).filter(|name| !name.is_empty()).map(ImageName),
             labels,
             queue_timeout: queue_timeout.flatten(),
@@ -73,6 +75,7 @@ impl From<&JobDraft> for pb::JobSpec {
             limits,
             isolation,
             network,
+            backend,
             image,
             labels,
             queue_timeout,
@@ -97,6 +100,10 @@ impl From<&JobDraft> for pb::JobSpec {
             image: image
                 .as_ref()
                 .map(|ImageName(name)| name.clone())
+                .unwrap_or_default(),
+            backend: backend
+                .as_ref()
+                .map(|BackendName(name)| name.clone())
                 .unwrap_or_default(),
             labels: labels.clone(),
             queue_timeout: queue_timeout.map(duration_to_wire),

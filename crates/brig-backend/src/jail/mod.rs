@@ -12,9 +12,11 @@ mod warm;
 use crate::keeper_link::{Keeper, KeeperRefusal, LOST, OpenedCell};
 use crate::receipt;
 use crate::runner;
-use brig_core::backend::{Backend, BackendError, CellRequest, Environment, HostReport, Obstacle};
+use brig_core::backend::{
+    Backend, BackendError, BackendOffer, CellRequest, Environment, HostReport, ImageOffer, Obstacle,
+};
 use brig_core::limits::Limits;
-use brig_core::spec::{ImageName, IsolationLevel, NetworkPolicy};
+use brig_core::spec::{BackendName, ImageName, IsolationLevel, NetworkPolicy};
 use brig_jail::client::KeeperLink;
 use brig_jail::protocol::{CellLimits, ImageDigest, Level, Network};
 use brig_jail::remedy::{self, HostSigns};
@@ -155,6 +157,15 @@ impl Backend for JailBackend {
         "jail"
     }
 
+    fn offers(&self) -> Vec<BackendOffer> {
+        vec![BackendOffer {
+            name: BackendName::jail(),
+            default_image: ImageName::host(),
+            images: vec![ImageOffer::host()],
+            trouble: None,
+        }]
+    }
+
     async fn probe(&self) -> Result<HostReport, BackendError> {
         let shared = &self.shared;
         let probed = shared
@@ -177,6 +188,7 @@ impl Backend for JailBackend {
 
     async fn open(&self, request: &CellRequest) -> Result<Box<dyn Environment>, BackendError> {
         let CellRequest {
+            backend: _,
             image,
             isolation,
             network,

@@ -10,7 +10,7 @@ use brig_core::backend::{
 use brig_core::exit::{ExitFacts, KillCause, MainExit};
 use brig_core::id::FileId;
 use brig_core::limits::{Bytes, Limits, LimitsPolicy, LimitsRequest};
-use brig_core::spec::{ImageName, IsolationLevel, NetworkPolicy, OutputPattern};
+use brig_core::spec::{BackendName, ImageName, IsolationLevel, NetworkPolicy, OutputPattern};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -95,6 +95,7 @@ pub fn limits(change: impl FnOnce(&mut LimitsRequest)) -> Limits {
 
 pub fn request(level: IsolationLevel, limits: Limits) -> CellRequest {
     CellRequest {
+        backend: BackendName::jail(),
         image: ImageName::host(),
         isolation: level,
         network: NetworkPolicy::None,

@@ -153,8 +153,7 @@ mod tests {
         };
         let info = ServerInfo {
             version: "0.1.0".into(),
-            backends: vec!["jail".into()],
-            images: vec![],
+            backends: vec![],
             default_isolation: IsolationLevel::Strict,
             limits: LimitsPolicy::default(),
             features: vec![],

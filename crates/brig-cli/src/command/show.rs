@@ -77,6 +77,14 @@ fn describe(job: &JobRecord) -> String {
         row("job", job.id.to_string()),
         row("state", job.state.word().to_owned()),
         row("what", visible(&what(&job.spec.program))),
+        row(
+            "image",
+            format!(
+                "{} ({})",
+                visible(&job.spec.image.0),
+                visible(job.spec.backend.as_str())
+            ),
+        ),
         row("submitted by", visible(&job.created_by)),
         row("attempts", job.attempts.to_string()),
     ];

@@ -37,11 +37,6 @@ fn list(violations: &[FieldViolation]) -> String {
 }
 
 impl EngineError {
-    /// One wrong field.
-    pub(crate) fn field(field: impl Into<String>, description: impl Into<String>) -> Self {
-        Self::Invalid(vec![FieldViolation::new(field, description)])
-    }
-
     /// Who is to blame.
     #[must_use]
     pub fn fault(&self) -> Fault {

@@ -10,6 +10,7 @@ use std::time::Instant;
 /// Which cell a job needs.
 pub(crate) fn cell_request(spec: &JobSpec) -> CellRequest {
     CellRequest {
+        backend: spec.backend.clone(),
         image: spec.image.clone(),
         isolation: spec.isolation,
         network: spec.network,

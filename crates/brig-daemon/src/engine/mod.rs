@@ -65,8 +65,6 @@ pub(crate) struct EngineSettings {
     pub(crate) limits: LimitsPolicy,
     /// Level of jobs that name none.
     pub(crate) isolation: IsolationLevel,
-    /// Images that jobs may name.
-    pub(crate) images: Vec<String>,
     /// How long a worker may be silent.
     pub(crate) lease: Duration,
     /// Most bytes of files a tenant may store.

@@ -2,8 +2,9 @@
 
 use super::{Caller, Engine, EngineError};
 use crate::clock;
+use brig_core::backend::BackendOffer;
 use brig_core::limits::FieldViolation;
-use brig_core::spec::{Content, Durability, JobDraft, JobSpec, Program, SpecDefaults};
+use brig_core::spec::{BackendName, Content, Durability, JobDraft, JobSpec, Program, SpecDefaults};
 use brig_core::store::{IdempotencyKey, NewJob, Submitted};
 use brig_core::{EventBody, JobEventRecord, JobId, Timestamp};
 use sha2::{Digest, Sha256};
@@ -65,8 +66,9 @@ impl Engine {
             isolation: self.settings.isolation,
             durability: method.durability(),
         };
-        let spec = draft.validate(&defaults).map_err(EngineError::Invalid)?;
-        self.check_image(&spec)?;
+        let placed = placed(draft, &self.backend.offers());
+        let spec = placed.and_then(|draft| draft.validate(&defaults));
+        let spec = spec.map_err(EngineError::Invalid)?;
         self.check_sizes(&caller, &spec).await?;
 
         let expires = spec.queue_timeout;
@@ -98,20 +100,6 @@ impl Engine {
             Submitted::Existing(_) => self.secrets.forget(id),
         }
         Ok(submitted)
-    }
-
-    fn check_image(&self, spec: &JobSpec) -> Result<(), EngineError> {
-        if self.settings.images.contains(&spec.image.0) {
-            return Ok(());
-        }
-        let images = self.settings.images.join(", ");
-        Err(EngineError::field(
-            "image",
-            format!(
-                "there is no image named {:?}; this daemon has: {images}",
-                spec.image.0
-            ),
-        ))
     }
 
     /// Everything that is placed must exist and fit into the workspace.
@@ -146,6 +134,51 @@ impl Engine {
         } else {
             Err(EngineError::Invalid(bad))
         }
+    }
+}
+
+/// The draft with its backend and its image: those that it names, where they are offered, else the defaults.
+fn placed(mut draft: JobDraft, offers: &[BackendOffer]) -> Result<JobDraft, Vec<FieldViolation>> {
+    let offer = match &draft.backend {
+        Some(name) => offers.iter().find(|offer| offer.name == *name),
+        None => offers.first(),
+    };
+    let Some(offer) = offer else {
+        let wanted = draft.backend.as_ref().map_or("", BackendName::as_str);
+        let names = offers.iter().map(|offer| offer.name.as_str());
+        let text = format!(
+            "there is no backend named {wanted:?}; this daemon has: {}{}",
+            words(names),
+            if wanted == "docker" { DOCKER_IS_OFF } else { "" }
+        );
+        return Err(vec![FieldViolation::new("backend", text)]);
+    };
+    let image = draft.image.get_or_insert_with(|| offer.default_image.clone());
+    if !offer.images.iter().any(|offered| offered.name == *image) {
+        let names = offer.images.iter().map(|offered| offered.name.0.as_str());
+        let text = format!(
+            "there is no image named {:?}; the backend {} has: {}; `brig image build NAME` makes one",
+            image.0,
+            offer.name,
+            words(names)
+        );
+        return Err(vec![FieldViolation::new("image", text)]);
+    }
+    draft.backend = Some(offer.name.clone());
+    Ok(draft)
+}
+
+/// What helps where a daemon has no container engine.
+const DOCKER_IS_OFF: &str =
+    " (`brig serve --docker`, or a section [docker] in its configuration, adds an engine)";
+
+/// Names for a sentence.
+fn words<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<&str> = names.collect();
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
     }
 }
 
@@ -194,7 +227,8 @@ fn idempotency(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use brig_core::spec::{Blob, EnvEntry, EnvValue, Secret};
+    use brig_core::backend::ImageOffer;
+    use brig_core::spec::{Blob, EnvEntry, EnvValue, ImageName, Secret};
 
     fn draft(code: &str, secret: &str) -> JobDraft {
         let code = Content::Inline(Blob(code.as_bytes().to_vec()));
@@ -215,6 +249,68 @@ mod tests {
             .unwrap()
             .unwrap()
             .body_digest
+    }
+
+    fn offers() -> Vec<BackendOffer> {
+        let image = |name: &str| ImageOffer {
+            name: ImageName(name.to_owned()),
+            digest: None,
+        };
+        let jail = BackendOffer {
+            name: BackendName::jail(),
+            default_image: ImageName::host(),
+            images: vec![ImageOffer::host(), image("python-data")],
+            trouble: None,
+        };
+        let docker = BackendOffer {
+            name: BackendName::docker(),
+            default_image: ImageName("python".to_owned()),
+            images: vec![image("python")],
+            trouble: None,
+        };
+        vec![jail, docker]
+    }
+
+    fn place(backend: Option<&str>, image: Option<&str>) -> Result<(String, String), Vec<FieldViolation>> {
+        let mut draft = draft("1", "a");
+        draft.backend = backend.map(|name| BackendName(name.to_owned()));
+        draft.image = image.map(|name| ImageName(name.to_owned()));
+        let draft = placed(draft, &offers())?;
+        Ok((draft.backend.unwrap().0, draft.image.unwrap().0))
+    }
+
+    #[test]
+    fn each_backend_has_a_default_image_of_its_own() {
+        let both = |backend: &str, image: &str| Ok((backend.to_owned(), image.to_owned()));
+        assert_eq!(place(None, None), both("jail", "host"));
+        assert_eq!(place(Some("docker"), None), both("docker", "python"));
+        assert_eq!(place(None, Some("python-data")), both("jail", "python-data"));
+    }
+
+    #[test]
+    fn an_unknown_backend_or_image_is_named_with_the_choices() {
+        let refused = |backend, image| {
+            let bad = place(backend, image).unwrap_err().remove(0);
+            (bad.field, bad.description)
+        };
+        let (field, text) = refused(Some("podman"), None);
+        assert_eq!(
+            (field.as_str(), text.contains("jail, docker")),
+            ("backend", true),
+            "{text}"
+        );
+        let (field, text) = refused(Some("docker"), Some("host"));
+        assert_eq!(
+            (field.as_str(), text.contains("docker has: python;")),
+            ("image", true),
+            "{text}"
+        );
+        let (field, text) = refused(None, Some("python"));
+        assert_eq!(
+            (field.as_str(), text.contains("host, python-data")),
+            ("image", true),
+            "{text}"
+        );
     }
 
     #[test]

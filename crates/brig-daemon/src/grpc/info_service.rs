@@ -2,10 +2,8 @@
 
 use crate::engine::Engine;
 use brig_api::ServerInfo;
-use brig_api::convert::info::ImageInfo;
 use brig_api::pb;
 use brig_api::pb::info_service_server::InfoService;
-use brig_core::spec::ImageName;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 use tracing::warn;
@@ -35,14 +33,9 @@ impl InfoService for Info {
             }
         };
         let settings = &self.engine.settings;
-        let image = |name: &String| ImageInfo {
-            name: ImageName(name.clone()),
-            digest: None,
-        };
         let info = ServerInfo {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            backends: vec![self.engine.backend.name().to_owned()],
-            images: settings.images.iter().map(image).collect(),
+            backends: self.engine.backend.offers(),
             default_isolation: settings.isolation,
             limits: settings.limits,
             features: Vec::new(),

@@ -66,6 +66,7 @@ async fn info_tells_the_limits_and_what_the_host_gives() {
         .unwrap()
         .into_inner();
     assert_eq!(info.backends, ["fake"]);
+    assert_eq!(info.backend_reports[0].name, "fake");
     assert_eq!(info.max_concurrent_jobs, 4);
     assert_eq!(info.default_limits.unwrap().memory_bytes, Some(512 << 20));
     assert!(info.host.is_some());

@@ -95,7 +95,9 @@ pub(crate) fn draft() -> impl Strategy<Value = JobDraft> {
     let lists = (vec(env_entry(), 0..3), vec(input(), 0..3), vec(pattern(), 0..3));
     let labels = btree_map(text(), text(), 0..3);
     let image = of("[a-z]{1,8}".prop_map(ImageName));
-    let choices = (of(level()), image, of(durability()), any::<i32>(), any::<u32>());
+    let backend = of("[a-z]{1,8}".prop_map(BackendName));
+    let places = (backend, image);
+    let choices = (of(level()), places, of(durability()), any::<i32>(), any::<u32>());
     (
         program(),
         of(content()),
@@ -107,7 +109,7 @@ pub(crate) fn draft() -> impl Strategy<Value = JobDraft> {
     )
         .prop_map(
             |(program, stdin, (env, inputs, outputs), limits, labels, queue_timeout, choices)| {
-                let (isolation, image, durability, priority, max_attempts) = choices;
+                let (isolation, (backend, image), durability, priority, max_attempts) = choices;
                 JobDraft {
                     program,
                     stdin,
@@ -117,6 +119,7 @@ pub(crate) fn draft() -> impl Strategy<Value = JobDraft> {
                     limits,
                     isolation,
                     network: NetworkPolicy::None,
+                    backend,
                     image,
                     labels,
                     queue_timeout,
@@ -139,6 +142,7 @@ pub(super) fn spec() -> impl Strategy<Value = JobSpec> {
             limits,
             isolation,
             network: draft.network,
+            backend: draft.backend.unwrap_or_else(BackendName::jail),
             image: draft.image.unwrap_or_else(ImageName::host),
             labels: draft.labels,
             queue_timeout,

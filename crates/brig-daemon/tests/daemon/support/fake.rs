@@ -5,11 +5,12 @@
 
 use async_trait::async_trait;
 use brig_core::backend::{
-    Backend, BackendError, Bulk, CellControl, CellRequest, CollectLimits, Collected, Environment, Execution,
-    Exit, FileSink, HostReport, OutputPiece, OutputSink, ProgramReport, Start, Upload,
+    Backend, BackendError, BackendOffer, Bulk, CellControl, CellRequest, CollectLimits, Collected,
+    Environment, Execution, Exit, FileSink, HostReport, ImageOffer, OutputPiece, OutputSink, ProgramReport,
+    Start, Upload,
 };
 use brig_core::outcome::CollectedFile;
-use brig_core::spec::OutputPattern;
+use brig_core::spec::{BackendName, ImageName, OutputPattern};
 use brig_core::{ExitFacts, KillCause, MainExit, Receipt, StreamName};
 use std::collections::HashMap;
 use std::io::Read;
@@ -133,6 +134,15 @@ fn receipt(level: &str) -> Receipt {
 impl Backend for Fake {
     fn name(&self) -> &'static str {
         "fake"
+    }
+
+    fn offers(&self) -> Vec<BackendOffer> {
+        vec![BackendOffer {
+            name: BackendName("fake".to_owned()),
+            default_image: ImageName::host(),
+            images: vec![ImageOffer::host()],
+            trouble: None,
+        }]
     }
 
     async fn probe(&self) -> Result<HostReport, BackendError> {
