@@ -10,10 +10,8 @@ use brig_core::spec::{FileMode, OutputPattern};
 use brig_jail::files::{self as wire, CellPath, DATA_MAX, FileReply, FileRequest, FrameReader, escaped};
 use std::collections::HashSet;
 use std::io::{self, Read};
-use std::os::fd::OwnedFd;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
 /// Time beside the walk itself: starting the helper, moving the bytes of the last file.
@@ -60,19 +58,23 @@ pub enum FilesError {
     Keep(#[source] io::Error),
 }
 
+/// A stream of bytes both ways.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Duplex for T {}
+
+/// Bytes to and from whoever reads and writes the files of one cell.
+pub type FileStream = Box<dyn Duplex>;
+
 /// The conversation with one helper.
-#[derive(Debug)]
 struct Helper {
-    stream: UnixStream,
+    stream: FileStream,
     frames: FrameReader,
     deadline: Instant,
 }
 
 impl Helper {
-    async fn greet(socket: OwnedFd, time: Duration) -> Result<Helper, FilesError> {
-        let stream = std::os::unix::net::UnixStream::from(socket);
-        stream.set_nonblocking(true).map_err(FilesError::Helper)?;
-        let stream = UnixStream::from_std(stream).map_err(FilesError::Helper)?;
+    async fn greet(stream: FileStream, time: Duration) -> Result<Helper, FilesError> {
         let deadline = Instant::now() + time;
         let mut helper = Helper {
             stream,
@@ -123,8 +125,8 @@ impl Helper {
 ///
 /// # Errors
 /// Which file could not be placed and why, or what became of the helper.
-pub async fn place(socket: OwnedFd, files: Vec<Upload>) -> Result<(), FilesError> {
-    let mut helper = Helper::greet(socket, PLACE_TIME).await?;
+pub async fn place(stream: FileStream, files: Vec<Upload>) -> Result<(), FilesError> {
+    let mut helper = Helper::greet(stream, PLACE_TIME).await?;
     for upload in files {
         place_one(&mut helper, upload).await?;
     }
@@ -215,12 +217,12 @@ impl Content {
 /// # Errors
 /// What became of the helper, or that a file could not be kept. A file that is not given out is no error.
 pub async fn collect(
-    socket: OwnedFd,
+    stream: FileStream,
     wanted: &[OutputPattern],
     limits: CollectLimits,
     sink: &mut dyn FileSink,
 ) -> Result<Collected, FilesError> {
-    let mut helper = Helper::greet(socket, limits.time + GRACE).await?;
+    let mut helper = Helper::greet(stream, limits.time + GRACE).await?;
     let mut collection = Collection {
         left: limits,
         seen: HashSet::new(),

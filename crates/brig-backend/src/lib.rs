@@ -1,16 +1,17 @@
 //! Everything that can run a program, behind the port [`brig_core::Backend`]: the jail, and a scripted fake.
 //!
 //! ```text
-//!  engine ─ Backend / Environment ─▶ JailBackend ── keeper_link ──▶ keeper (another process, has the power)
-//!                                        │
-//!                                        ├── job socket ──▶ ExecSpec, then the runner channel (runner/)
-//!                                        ├── pipes ───────▶ output.rs (bounded, redacted) ─▶ OutputSink
-//!                                        └── enter-helper ▶ files.rs (inputs placed, outputs collected)
+//!  engine ─ Backend ──────▶ JailBackend ── keeper_link ──▶ keeper (another process, has the power)
+//!         ─ Environment ──▶ cell/ (what every kind of cell has in common)
+//!                             ├── job channel ─▶ ExecSpec, then the runner channel (runner/)
+//!                             ├── output ──────▶ output.rs (bounded, redacted) ─▶ OutputSink
+//!                             └── files ───────▶ files.rs (inputs placed, outputs collected)
 //! ```
 //!
 //! What a program says of itself is bounded and reported as such; how it ended comes from the kernel alone.
 #![forbid(unsafe_code)]
 
+mod cell;
 pub mod fake;
 pub mod files;
 pub mod hint;

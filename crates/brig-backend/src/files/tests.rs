@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use brig_core::id::FileId;
 use brig_core::spec::WorkspacePath;
 use brig_jail::files::SkipReason;
-use std::os::unix::net::UnixStream as StdUnixStream;
+use tokio::net::UnixStream;
 
 #[derive(Default)]
 struct Kept {
@@ -38,10 +38,8 @@ async fn helper_that_says(
     patterns: &[&str],
     limits: CollectLimits,
 ) -> (Result<Collected, FilesError>, Kept) {
-    let (ours, theirs) = StdUnixStream::pair().unwrap();
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
     let said: Vec<u8> = replies.iter().flat_map(FileReply::encode).collect();
-    ours.set_nonblocking(true).unwrap();
-    let mut ours = UnixStream::from_std(ours).unwrap();
     let mut kept = Kept::default();
     let patterns: Vec<_> = patterns
         .iter()
@@ -52,7 +50,7 @@ async fn helper_that_says(
         let _how = ours.write_all(&said).await;
         let _how = ours.shutdown().await;
     };
-    let (collected, ()) = tokio::join!(collect(theirs.into(), &patterns, limits, &mut kept), speak);
+    let (collected, ()) = tokio::join!(collect(Box::new(theirs), &patterns, limits, &mut kept), speak);
     (collected, kept)
 }
 
@@ -155,9 +153,7 @@ async fn a_helper_that_dies_or_babbles_is_an_error_and_nothing_is_kept_half() {
 
 #[tokio::test]
 async fn a_file_that_cannot_be_placed_is_named_with_its_reason() {
-    let (ours, theirs) = StdUnixStream::pair().unwrap();
-    ours.set_nonblocking(true).unwrap();
-    let mut ours = UnixStream::from_std(ours).unwrap();
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
     let full = FileReply::Failed { errno: 28 };
     let said = [FileReply::Ready.encode(), full.encode()].concat();
     let upload = Upload {
@@ -171,7 +167,7 @@ async fn a_file_that_cannot_be_placed_is_named_with_its_reason() {
         ours.read_to_end(&mut heard).await.unwrap();
         heard.len()
     };
-    let (placed, heard) = tokio::join!(place(theirs.into(), vec![upload]), speak);
+    let (placed, heard) = tokio::join!(place(Box::new(theirs), vec![upload]), speak);
     let Err(FilesError::Place { path, source }) = placed else {
         panic!("{placed:?}")
     };

@@ -58,26 +58,3 @@ pub(super) fn reason(cause: KillCause) -> KillReason {
         KillCause::Abandoned => KillReason::Abandoned,
     }
 }
-/// Numbers of errors that Linux has on every architecture.
-const ENOENT: i32 = 2;
-const EACCES: i32 = 13;
-
-/// Nothing was heard of the runner. Where the stub could not execute the interpreter, as shells say it, the image is
-/// broken, and that is no fault of the program.
-pub(super) fn interpreter_ran(
-    python: &str,
-    facts: &ExitFacts,
-) -> Result<(), brig_core::backend::BackendError> {
-    let errno = match (facts.main, facts.killed) {
-        (MainExit::Exited(126), None) => EACCES,
-        (MainExit::Exited(127), None) => ENOENT,
-        (_, _) => return Ok(()),
-    };
-    Err(brig_core::backend::BackendError::Setup {
-        stage: "interpreter".to_owned(),
-        item: python.to_owned(),
-        errno,
-        remedy: "name an interpreter that the image has: `python` below `[images.host]` in the configuration"
-            .to_owned(),
-    })
-}

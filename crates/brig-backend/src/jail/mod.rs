@@ -4,11 +4,9 @@
 //! and program in one write to the cell; output, channel and end awaited together) → `download` → `destroy`.
 
 mod cell;
-mod environment;
 mod facts;
-mod pipes;
-mod warm;
 
+use crate::cell::{CellEnvironment, Interpreter, compile};
 use crate::keeper_link::{Keeper, KeeperRefusal, LOST, OpenedCell};
 use crate::receipt;
 use crate::runner;
@@ -21,6 +19,7 @@ use brig_jail::client::KeeperLink;
 use brig_jail::protocol::{CellLimits, ImageDigest, Level, Network};
 use brig_jail::remedy::{self, HostSigns};
 use brig_jail::stage::SetupFailure;
+use cell::JailCell;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::timeout;
@@ -90,7 +89,8 @@ impl JailBackend {
         let cell = shared
             .open(&ImageName::host(), level, NetworkPolicy::None, limits)
             .await?;
-        let compiled = warm::compile(shared, cell).await?;
+        let (cell, ends, _receipt) = JailCell::new(Arc::clone(shared), cell)?;
+        let compiled = compile::compile(cell, ends, &shared.config.python).await?;
         let frame: Arc<[u8]> = runner::runner_frame(Some(&compiled)).into();
         *shared.runner.lock().unwrap_or_else(PoisonError::into_inner) = frame;
         Ok(())
@@ -120,8 +120,14 @@ impl Shared {
         }
     }
 
-    fn runner_frame(&self) -> Arc<[u8]> {
-        Arc::clone(&self.runner.lock().unwrap_or_else(PoisonError::into_inner))
+    fn interpreter(&self) -> Interpreter {
+        let runner = self.runner.lock().unwrap_or_else(PoisonError::into_inner);
+        Interpreter {
+            python: self.config.python.clone(),
+            env: Vec::new(),
+            runner: Arc::clone(&runner),
+            remedy: "name an interpreter that the image has: `python` below `[images.host]` in the configuration",
+        }
     }
 
     fn error(&self, refusal: KeeperRefusal) -> BackendError {
@@ -195,10 +201,15 @@ impl Backend for JailBackend {
             limits,
         } = request;
         let opened = self.shared.open(image, *isolation, *network, limits).await?;
-        Ok(Box::new(environment::JailEnvironment::new(
-            Arc::clone(&self.shared),
-            opened,
-            request,
+        let (cell, ends, receipt) = JailCell::new(Arc::clone(&self.shared), opened)?;
+        let receipt = receipt::describe(&receipt, &image.0);
+        let interpreter = self.shared.interpreter();
+        Ok(Box::new(CellEnvironment::new(
+            cell,
+            ends,
+            receipt,
+            *limits,
+            interpreter,
         )))
     }
 }

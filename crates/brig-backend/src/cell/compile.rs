@@ -3,10 +3,8 @@
 //! The compiled form is later given to cells of every tenant, so nothing of any user may reach the interpreter that
 //! makes it: no file, no environment, isolated mode.
 
-use super::Shared;
-use super::cell::{Control, Lifetime};
-use super::pipes::{Listener, Speaker};
-use crate::keeper_link::OpenedCell;
+use super::ends::{Listener, Speaker};
+use super::{Clocks, Ends, LiveCell};
 use crate::runner::decode::RunnerEvent;
 use crate::runner::{self, Compiled};
 use brig_core::backend::BackendError;
@@ -17,13 +15,10 @@ use tokio_util::sync::CancellationToken;
 
 const TIME: Duration = Duration::from_secs(10);
 
-pub(super) async fn compile(shared: &Shared, cell: OpenedCell) -> Result<Compiled, BackendError> {
-    let io = |act| move |source| BackendError::Io { act, source };
-    let lifetime = Lifetime::new(shared.keeper.clone(), cell.number, cell.released);
+/// Has `cell` compile the runner with `python`, and releases the cell.
+pub(crate) async fn compile(cell: impl LiveCell, ends: Ends, python: &str) -> Result<Compiled, BackendError> {
     let spec = ExecSpec {
-        argv: [shared.config.python.as_str(), "-I", "-c", runner::BOOT]
-            .map(Text::from)
-            .to_vec(),
+        argv: [python, "-I", "-c", runner::BOOT].map(Text::from).to_vec(),
         env: vec![(Text::from("LANG"), Text::from("C.UTF-8"))],
         cwd: Text::from("/"),
         runner_channel: RunnerChannel::Keep,
@@ -33,10 +28,12 @@ pub(super) async fn compile(shared: &Shared, cell: OpenedCell) -> Result<Compile
         .map_err(|_invalid| BackendError::Protocol("the runner's own ExecSpec"))?;
     opening.extend(runner::runner_frame(None));
     opening.extend(runner::compile_only_frame());
-    let not_open = io("open the channel of a warm-up cell");
-    let mut speaker = Speaker::new(cell.job).map_err(&not_open)?;
-    let listener = Listener::new(cell.runner).map_err(&not_open)?;
-    Control::new(shared.keeper.clone(), cell.number).start(TIME, TIME, std::time::Instant::now() + TIME);
+    let (mut speaker, listener) = (Speaker::new(ends.job), Listener::new(ends.runner));
+    cell.start(Clocks {
+        wall: TIME,
+        cpu: TIME,
+        lease_until: std::time::Instant::now() + TIME,
+    });
 
     let mut compiled = None;
     let over = CancellationToken::new();
@@ -49,7 +46,7 @@ pub(super) async fn compile(shared: &Shared, cell: OpenedCell) -> Result<Compile
     };
     let talk = async { tokio::join!(speaker.say(&opening, &over), listener.listen(&over, hear)) };
     let in_time = timeout(TIME, talk).await;
-    lifetime.release().await?;
+    cell.release().await?;
     match (in_time, compiled) {
         (Ok(_), Some(compiled)) => Ok(compiled),
         _ => Err(BackendError::Protocol("the interpreter gave no compiled runner")),
