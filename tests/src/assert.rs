@@ -1,5 +1,6 @@
 //! What must not be left behind: processes, control groups, mounts and temporary files, seen from the host.
 
+use crate::engine::Engine;
 use crate::modes::{Mode, Privilege};
 use crate::process::wait_until;
 use anyhow::{Result, ensure};
@@ -25,7 +26,8 @@ fn cell_ids(mode: Mode) -> Range<u32> {
 /// A process of Brig or of a cell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Process {
-    uid: Option<u32>,
+    /// Every cell has an id of its own, or is a container.
+    cell: String,
     what: String,
 }
 
@@ -35,6 +37,8 @@ pub struct Surroundings {
     processes: BTreeMap<u32, Process>,
     groups: BTreeSet<PathBuf>,
     mounts: BTreeSet<String>,
+    /// Containers with Brig's label that the engine of the mode knows, running or not.
+    containers: BTreeSet<String>,
 }
 
 impl Surroundings {
@@ -43,8 +47,9 @@ impl Surroundings {
     pub fn look(brig: &Path, mode: Mode) -> Self {
         Self {
             processes: processes(brig, mode),
-            groups: groups(brig),
-            mounts: mounts(),
+            groups: groups(brig, mode),
+            mounts: mounts(mode),
+            containers: containers(mode),
         }
     }
 
@@ -70,8 +75,10 @@ impl Surroundings {
             .filter(|(pid, _)| !before.processes.contains_key(pid));
         let groups = self.groups.difference(&before.groups);
         let mounts = self.mounts.difference(&before.mounts);
+        let containers = self.containers.difference(&before.containers);
         processes
             .map(|(pid, process)| format!("process {pid} {}", process.what))
+            .chain(containers.map(|id| format!("container {id}")))
             .chain(groups.map(|path| format!("group {}", path.display())))
             .chain(mounts.map(|line| format!("mount {line}")))
             .collect()
@@ -79,10 +86,18 @@ impl Surroundings {
 
     /// How many cells, groups and mounts there are. A daemon replaces its spare cells, and one may have a helper for
     /// its files already, so only these numbers can be compared.
-    fn count(&self) -> (usize, usize, usize) {
-        // Every cell has an id of its own.
-        let cells: BTreeSet<Option<u32>> = self.processes.values().map(|process| process.uid).collect();
-        (cells.len(), self.groups.len(), self.mounts.len())
+    fn count(&self) -> [usize; 4] {
+        let cells: BTreeSet<&str> = self
+            .processes
+            .values()
+            .map(|process| process.cell.as_str())
+            .collect();
+        [
+            cells.len(),
+            self.groups.len(),
+            self.mounts.len(),
+            self.containers.len(),
+        ]
     }
 }
 
@@ -121,7 +136,7 @@ pub fn no_more_than(brig: &Path, mode: Mode, before: &Surroundings) -> Result<()
     let calm = wait_until(CLEAN_WITHIN, || {
         last = Surroundings::look(brig, mode);
         let (now, then) = (last.count(), before.count());
-        now.0 <= then.0 && now.1 <= then.1 && now.2 <= then.2
+        now.iter().zip(then).all(|(now, then)| *now <= then)
     });
     ensure!(
         calm,
@@ -152,14 +167,16 @@ fn processes(brig: &Path, mode: Mode) -> BTreeMap<u32, Process> {
         if is_of_another_keeper(brig, &groups_of(&entry.path())) || has_another_keeper(brig, pid, mode) {
             continue;
         }
+        let container = container_of(mode, &groups_of(&entry.path()));
         let cell = uid.is_some_and(|uid| cell_ids(mode).contains(&uid) || user == Some(uid));
         let own_file = std::fs::read_link(entry.path().join("exe")).is_ok_and(|file| file == brig);
-        if cell || own_file {
+        if cell || own_file || container.is_some() {
             let name = field(&status, "Name:").unwrap_or_default().trim().to_owned();
             let state = field(&status, "State:").unwrap_or_default().trim().to_owned();
             let parent = field(&status, "PPid:").unwrap_or_default().trim().to_owned();
             let what = format!("{name} uid {uid:?} parent {parent} {state}");
-            found.insert(pid, Process { uid, what });
+            let cell = container.unwrap_or_else(|| format!("{uid:?}"));
+            found.insert(pid, Process { cell, what });
         }
     }
     found
@@ -213,7 +230,8 @@ pub fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// Control groups of Brig in every tree.
-fn groups(brig: &Path) -> BTreeSet<PathBuf> {
+fn groups(brig: &Path, mode: Mode) -> BTreeSet<PathBuf> {
+    let engine = engine_of(mode).and_then(|engine| engine.groups());
     let mut found = BTreeSet::new();
     let mut open = vec![PathBuf::from("/sys/fs/cgroup")];
     while let Some(directory) = open.pop() {
@@ -224,7 +242,10 @@ fn groups(brig: &Path) -> BTreeSet<PathBuf> {
             let name = entry.file_name().to_string_lossy().into_owned();
             let ours = name.starts_with("brig-") && !name.starts_with("brig-tests-");
             let cell = name.starts_with("cell-");
-            if (ours || cell) && !is_of_another_keeper(brig, &entry.path().to_string_lossy()) {
+            let container = engine
+                .as_deref()
+                .is_some_and(|groups| directory.ends_with(groups));
+            if (ours || cell || container) && !is_of_another_keeper(brig, &entry.path().to_string_lossy()) {
                 found.insert(entry.path());
             }
             open.push(entry.path());
@@ -233,9 +254,31 @@ fn groups(brig: &Path) -> BTreeSet<PathBuf> {
     found
 }
 
-fn mounts() -> BTreeSet<String> {
+/// The mount table, without what an engine of the tests keeps there, except in the mode that runs on it.
+fn mounts(mode: Mode) -> BTreeSet<String> {
     let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    table.lines().map(str::to_owned).collect()
+    let of_an_engine = |line: &str| line.contains("/brig-tests-engine/") || line.contains("/overlay2/");
+    table
+        .lines()
+        .filter(|line| mode.cells.are_containers() || !of_an_engine(line))
+        .map(str::to_owned)
+        .collect()
+}
+
+fn engine_of(mode: Mode) -> Option<Engine> {
+    mode.cells.are_containers().then(Engine::of_the_tests)?.ok()
+}
+
+/// The container that a process with these groups is in, if it is one of the mode's engine.
+fn container_of(mode: Mode, listed: &str) -> Option<String> {
+    let groups = engine_of(mode)?.groups()?;
+    let (_, below) = listed.split_once(&format!("/{groups}/"))?;
+    Some(below.split(['/', '\n']).next()?.to_owned())
+}
+
+fn containers(mode: Mode) -> BTreeSet<String> {
+    let known = engine_of(mode).and_then(|engine| engine.cells().ok());
+    known.unwrap_or_default().into_iter().collect()
 }
 
 /// Ids of processes of the host whose arguments contain `marker`.

@@ -77,7 +77,8 @@ impl Bench {
     /// # Errors
     /// As [`Bench::set_up`].
     pub fn served_with(mut self, config: &str) -> Result<Self> {
-        let daemon = Arc::new(Daemon::start_with(&self.stage, self.mode, config)?);
+        let config = self.mode.cells.config(config)?;
+        let daemon = Arc::new(Daemon::start_with(&self.stage, self.mode, &config)?);
         let empty = Surroundings::look(&self.stage.brig, self.mode);
         self.daemon = Some((Arc::clone(&daemon), empty));
         self.code("print('warm')").start()?.report()?;
@@ -290,6 +291,7 @@ impl<'a> Run<'a> {
         if !self.without.is_empty() {
             command.env("BRIG_CONTROL_ARM", self.without.join(","));
         }
+        command.args(bench.mode.cells.options());
         command.envs(self.env).args(&self.options).args(&self.what);
         let before = Surroundings::look(brig, bench.mode);
         let sent_stdin = !self.stdin.is_empty();

@@ -20,8 +20,11 @@
 pub mod arguments;
 pub mod assert;
 pub mod cell;
+pub mod cells;
 pub mod checks_page;
 pub mod daemon;
+pub mod engine;
+pub mod exceptions;
 pub mod groups;
 pub mod hostile;
 pub mod modes;

@@ -1,5 +1,6 @@
 //! The modes: with which power Brig runs, and how a job reaches it.
 
+use crate::cells::Cells;
 use crate::process;
 use crate::skip::Skip;
 use nix::unistd::{Uid, User};
@@ -33,6 +34,8 @@ pub struct Mode {
     pub privilege: Privilege,
     /// How reached.
     pub reach: Reach,
+    /// Where jobs run.
+    pub cells: Cells,
 }
 
 /// What a check asks of the mode beside the layers that every mode has.
@@ -65,25 +68,48 @@ const CONTROLLERS: [&str; 7] = ["memory", "pids", "cpu", "cpuacct", "freezer", "
 const DELEGATED: &str = "delegated-to-brig-sub";
 
 impl Mode {
-    /// The modes of the corpus, in the order in which they are run.
+    /// The modes of the corpus in the jail on the host's own files, in the order in which they are run.
     pub const ALL: [Mode; 4] = [
-        Mode {
-            privilege: Privilege::Root,
-            reach: Reach::Embedded,
-        },
-        Mode {
+        Mode::jail(Privilege::Root, Reach::Embedded),
+        Mode::jail(Privilege::Root, Reach::Served),
+        Mode::jail(Privilege::Subordinate, Reach::Embedded),
+        Mode::jail(Privilege::Bare, Reach::Embedded),
+    ];
+
+    /// The other kinds of cells, each with a daemon of root.
+    pub const OTHER_CELLS: [Mode; 3] = [
+        Mode::of_cells(Cells::JailOnImage),
+        Mode::of_cells(Cells::Docker),
+        Mode::of_cells(Cells::Gvisor),
+    ];
+
+    /// The backends that every program must behave alike on: a daemon of root with each kind of cells.
+    pub const BACKENDS: [Mode; 4] = [
+        Mode::of_cells(Cells::Jail),
+        Mode::of_cells(Cells::JailOnImage),
+        Mode::of_cells(Cells::Docker),
+        Mode::of_cells(Cells::Gvisor),
+    ];
+
+    /// The jail on the host's own files.
+    #[must_use]
+    pub const fn jail(privilege: Privilege, reach: Reach) -> Self {
+        Self {
+            privilege,
+            reach,
+            cells: Cells::Jail,
+        }
+    }
+
+    /// A daemon of root with these cells.
+    #[must_use]
+    pub const fn of_cells(cells: Cells) -> Self {
+        Self {
             privilege: Privilege::Root,
             reach: Reach::Served,
-        },
-        Mode {
-            privilege: Privilege::Subordinate,
-            reach: Reach::Embedded,
-        },
-        Mode {
-            privilege: Privilege::Bare,
-            reach: Reach::Embedded,
-        },
-    ];
+            cells,
+        }
+    }
 
     /// The modes in which `brig run` is alone.
     #[must_use]
@@ -97,6 +123,9 @@ impl Mode {
     /// As in the names of tests.
     #[must_use]
     pub fn name(self) -> &'static str {
+        if self.cells != Cells::Jail {
+            return self.cells.name();
+        }
         match (self.privilege, self.reach) {
             (Privilege::Root, Reach::Embedded) => "root",
             (Privilege::Root, Reach::Served) => "root, served",
@@ -140,7 +169,7 @@ impl Mode {
     /// Whether cells have a uid of their own on the host.
     #[must_use]
     pub fn has_own_uid(self) -> bool {
-        self.privilege != Privilege::Bare
+        self.privilege != Privilege::Bare && !self.cells.are_containers()
     }
 
     /// Whether this harness can run the mode.
@@ -157,7 +186,7 @@ impl Mode {
             };
         }
         match self.user_name() {
-            None => Ok(()),
+            None => self.cells.available(),
             Some(name) if user(name).is_none() => {
                 Err(Skip::because(format!("no user {name}: tests/run makes it")))
             }
@@ -177,7 +206,8 @@ impl Mode {
             Need::Cgroup if !self.has_cgroup() => Err(Skip::because(
                 "not given in this mode on this host: no control group",
             )),
-            Need::DistinctUid if !self.has_own_uid() => Err(Skip::because(
+            // What a container lacks is on the list of exceptions, with its reason.
+            Need::DistinctUid if !self.has_own_uid() && !self.cells.are_containers() => Err(Skip::because(
                 "not given in this mode: the cell runs with the user's own uid",
             )),
             Need::HarnessRoot if !Uid::effective().is_root() => Err(Skip::because(

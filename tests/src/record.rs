@@ -1,9 +1,11 @@
 //! What the tests found out about this kind of host: one JSON line each, in the file that `BRIG_TESTS_RECORD` names.
 //! `tests/conformance` makes the table in `docs/conformance.md` of them.
 
+use crate::exceptions;
 use crate::modes::Mode;
 use crate::process;
 use crate::seen::Seen;
+use crate::skip::Skip;
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use std::io::Write;
@@ -54,6 +56,26 @@ pub fn landlock_abi() -> Result<u32> {
 pub fn check(mode: Mode, id: &str, title: &str, not_given: Option<&str>) {
     write(&json!({
         "host": kind_of_host(), "mode": mode.name(), "check": id, "title": title, "not_given": not_given,
+    }));
+}
+
+/// Records what came of a check on one of the backends that every program must behave alike on.
+pub fn on_backend(mode: Mode, id: &str, title: &str, outcome: &Result<()>) {
+    if !Mode::BACKENDS.contains(&mode) {
+        return;
+    }
+    let (state, why) = match outcome {
+        Ok(()) => ("holds", String::new()),
+        Err(error) => match error.downcast_ref::<Skip>() {
+            Some(skip) if skip.0.starts_with(exceptions::MARK) => {
+                ("exception", skip.0.replacen(exceptions::MARK, "", 1))
+            }
+            Some(skip) => ("skipped", skip.0.clone()),
+            None => ("fails", String::new()),
+        },
+    };
+    write(&json!({
+        "backend": mode.cells.name(), "check": id, "title": title, "state": state, "why": why,
     }));
 }
 

@@ -105,10 +105,7 @@ fn every_rule_has_a_program() -> Result<()> {
 
 /// The mode with every layer that this harness can have.
 fn mode() -> Mode {
-    let with = |privilege| Mode {
-        privilege,
-        reach: Reach::Embedded,
-    };
+    let with = |privilege| Mode::jail(privilege, Reach::Embedded);
     match with(Privilege::Root).available() {
         Ok(()) => with(Privilege::Root),
         Err(_not_root) => with(Privilege::Bare),

@@ -14,10 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 fn main() -> ExitCode {
     let mut trials = Vec::new();
     for privilege in [Privilege::Root, Privilege::Bare] {
-        let mode = Mode {
-            privilege,
-            reach: Reach::Embedded,
-        };
+        let mode = Mode::jail(privilege, Reach::Embedded);
         let case = |title: &str, body: fn(&Shell) -> Result<()>| {
             trial(format!("{title} [{}]", mode.name()), move || {
                 mode.available()?;

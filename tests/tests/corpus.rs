@@ -4,12 +4,16 @@
 
 use anyhow::ensure;
 use brig_tests::cell::Bench;
+use brig_tests::cells::Cells;
+use brig_tests::exceptions;
 use brig_tests::hostile::layers::LAYER_ARMS;
 use brig_tests::hostile::{Arm, Check, checks};
 use brig_tests::modes::{Mode, Need, Privilege, Reach};
 use brig_tests::record;
+use brig_tests::seen::Seen;
+use brig_tests::skip::Skip;
 use brig_tests::stage::Stage;
-use brig_tests::suite::{run, trial};
+use brig_tests::suite::{is_long, run, trial};
 use libtest_mimic::Trial;
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
@@ -24,7 +28,8 @@ fn main() -> ExitCode {
     };
     let mut trials = Vec::new();
     record_what_is_given();
-    for mode in Mode::ALL {
+    trials.push(list_of_exceptions());
+    for mode in Mode::ALL.into_iter().chain(Mode::OTHER_CELLS) {
         let bench = Shared::default();
         trials.push(receipt_of(mode, &stage, &bench));
         trials.extend(
@@ -51,13 +56,57 @@ fn in_mode(check: Check, mode: Mode, stage: &Arc<Stage>, bench: &Shared) -> Tria
     trial(
         format!("{} {} [{}]", check.id, check.title, mode.name()),
         move || {
-            mode.available()?;
-            for need in check.needs {
-                mode.gives(*need)?;
-            }
-            (check.body)(set_up(&bench, stage, mode)?)
+            let outcome = outcome(check, mode, stage, &bench);
+            record::on_backend(mode, check.id, check.title, &outcome);
+            outcome
         },
     )
+}
+
+/// What came of a check, by the list of exceptions where it is on that.
+fn outcome(check: Check, mode: Mode, stage: Arc<Stage>, bench: &Shared) -> anyhow::Result<()> {
+    mode.available()?;
+    if is_left_to_the_long_run(check.id, mode) {
+        return Err(Skip::because("slow under gVisor without a virtual machine: in the long run").into());
+    }
+    for need in check.needs {
+        mode.gives(*need)?;
+    }
+    let bench = set_up(bench, stage, mode)?;
+    let outcome = (check.body)(bench);
+    match exceptions::of(check.id, mode.cells)? {
+        Some(exception) => exceptions::judge(exception, outcome),
+        None => outcome,
+    }
+}
+
+/// gVisor's ptrace platform, the one that works everywhere, takes ten times as long for every system call.
+const LONG_UNDER_GVISOR: &[&str] = &[];
+
+fn is_left_to_the_long_run(check: &str, mode: Mode) -> bool {
+    mode.cells == Cells::Gvisor && !is_long() && LONG_UNDER_GVISOR.contains(&check)
+}
+
+/// Every line of the list is of a check and of cells that there are.
+fn list_of_exceptions() -> Trial {
+    let body = || {
+        for exception in exceptions::all()? {
+            let known = checks().iter().any(|check| check.id == exception.check);
+            ensure!(known, "there is no check {}", exception.check);
+            for cells in &exception.cells {
+                let known = Mode::OTHER_CELLS.iter().any(|mode| mode.cells.name() == cells);
+                ensure!(known, "{}: there are no cells {cells:?}", exception.check);
+            }
+            let told = exception.reason.len() > 20 && !exception.says.is_empty();
+            ensure!(
+                told,
+                "{}: no reason, or nothing that the failure says",
+                exception.check
+            );
+        }
+        Ok(())
+    };
+    trial("every exception is of a check and has its reason", body)
 }
 
 /// Records for the table of modes what each of them gives of what the checks need, whichever are run now.
@@ -87,6 +136,10 @@ fn receipt_of(mode: Mode, stage: &Arc<Stage>, bench: &Shared) -> Trial {
             mode.available()?;
             let seen = set_up(&bench, stage, mode)?.code("pass").go()?;
             seen.exited(0)?;
+            if mode.cells.are_containers() {
+                record::receipt(mode, &seen);
+                return the_engine_is_named(&seen);
+            }
             for (layer, given) in [
                 ("namespaces", true),
                 ("root", true),
@@ -111,6 +164,21 @@ fn receipt_of(mode: Mode, stage: &Arc<Stage>, bench: &Shared) -> Trial {
     )
 }
 
+/// What a receipt of a container must tell beside its layers.
+fn the_engine_is_named(seen: &Seen) -> anyhow::Result<()> {
+    let told = seen.report["receipt"].to_string();
+    for word in ["seccomp", "cgroup", "identity"] {
+        ensure!(seen.layer(word)["state"] == "active", "{word}{}", seen.told());
+    }
+    ensure!(
+        told.contains("unreported"),
+        "refusals are not called unreported{}",
+        seen.told()
+    );
+    ensure!(told.contains("run"), "no runtime{}", seen.told());
+    Ok(())
+}
+
 fn control_arm(check: Check, stage: &Arc<Stage>) -> Option<Trial> {
     let Arm::Shows(arm) = check.arm else { return None };
     let needs = if check.needs.contains(&Need::DisposableMachine) {
@@ -128,10 +196,7 @@ fn outside_bench(
     arm: fn(&Bench) -> anyhow::Result<()>,
     stage: &Arc<Stage>,
 ) -> Trial {
-    let mode = Mode {
-        privilege: Privilege::Root,
-        reach: Reach::Embedded,
-    };
+    let mode = Mode::jail(Privilege::Root, Reach::Embedded);
     let stage = Arc::clone(stage);
     trial(format!("{title} [control arm]"), move || {
         mode.available()?;

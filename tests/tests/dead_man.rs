@@ -50,10 +50,7 @@ fn main() -> ExitCode {
     ];
     let mut trials = Vec::new();
     for privilege in [Privilege::Root, Privilege::Subordinate, Privilege::Bare] {
-        let mode = Mode {
-            privilege,
-            reach: Reach::Served,
-        };
+        let mode = Mode::jail(privilege, Reach::Served);
         trials.extend(tests.map(|(title, body)| in_mode(title, mode, body)));
     }
     run(trials)

@@ -55,10 +55,7 @@ impl Drop for Mounted {
 
 impl Site {
     fn open() -> Result<Self> {
-        let mode = Mode {
-            privilege: Privilege::Root,
-            reach: Reach::Served,
-        };
+        let mode = Mode::jail(Privilege::Root, Reach::Served);
         mode.available()?;
         let mut daemon = Daemon::start(&Arc::new(Stage::set_up()?), mode, &[])?;
         daemon.stop()?;

@@ -24,10 +24,7 @@ fn main() -> ExitCode {
 }
 
 fn daemon() -> Result<Daemon> {
-    let mode = Mode {
-        privilege: Privilege::Root,
-        reach: Reach::Served,
-    };
+    let mode = Mode::jail(Privilege::Root, Reach::Served);
     mode.available()?;
     Daemon::start(&Arc::new(Stage::set_up()?), mode, &[])
 }

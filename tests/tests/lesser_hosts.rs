@@ -43,7 +43,7 @@ fn main() -> ExitCode {
 }
 
 fn mode(privilege: Privilege, reach: Reach) -> Result<Mode> {
-    let mode = Mode { privilege, reach };
+    let mode = Mode::jail(privilege, reach);
     mode.available()?;
     Ok(mode)
 }
@@ -132,14 +132,12 @@ fn unknown_rights() -> Result<()> {
         abi >= 2,
         Skip::because("this kernel has no Landlock, or too old a one")
     );
-    let mode = Mode {
-        privilege: if mode(Privilege::Root, Reach::Embedded).is_ok() {
-            Privilege::Root
-        } else {
-            Privilege::Bare
-        },
-        reach: Reach::Embedded,
+    let privilege = if mode(Privilege::Root, Reach::Embedded).is_ok() {
+        Privilege::Root
+    } else {
+        Privilege::Bare
     };
+    let mode = Mode::jail(privilege, Reach::Embedded);
     let stage = Stage::set_up()?;
     let seen = Seen::from_run(&run_at(&stage, mode, mode.level())?)?;
     let layer = seen.layer("landlock");

@@ -94,10 +94,7 @@ fn end(run: Started<'_>, looked: &Result<Vec<String>>) -> Result<Vec<String>> {
 }
 
 fn without(stage: &Arc<Stage>, layer: &'static str, expected: &str) -> Result<()> {
-    let mode = Mode {
-        privilege: Privilege::Root,
-        reach: Reach::Embedded,
-    };
+    let mode = Mode::jail(Privilege::Root, Reach::Embedded);
     mode.available()?;
     mode.gives(Need::HarnessRoot)?;
     let bench = Bench::set_up(Arc::clone(stage), mode)?;

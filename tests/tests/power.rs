@@ -62,10 +62,7 @@ const CHECKS: [(&str, Body); 8] = [
 fn main() -> ExitCode {
     let mut trials = Vec::new();
     for privilege in [Privilege::Root, Privilege::Subordinate, Privilege::Bare] {
-        let mode = Mode {
-            privilege,
-            reach: Reach::Served,
-        };
+        let mode = Mode::jail(privilege, Reach::Served);
         let shared = Arc::new(Mutex::new(None));
         for (title, body) in CHECKS {
             let shared = Arc::clone(&shared);
@@ -538,10 +535,7 @@ fn fails_in(stage: &str, done: &process::Done) -> Result<()> {
 
 /// Runs a job with a keeper that lacks one capability, and one with a whole keeper beside it.
 fn without(name: &str, shows: fn(&process::Done) -> Result<()>) -> Result<()> {
-    let mode = Mode {
-        privilege: Privilege::Root,
-        reach: Reach::Embedded,
-    };
+    let mode = Mode::jail(Privilege::Root, Reach::Embedded);
     if !Uid::effective().is_root() {
         return Err(Skip::because("the tests do not run as root").into());
     }

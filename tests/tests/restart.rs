@@ -38,10 +38,7 @@ fn main() -> ExitCode {
 }
 
 fn start(extra: &[&str]) -> Result<Daemon> {
-    let mode = Mode {
-        privilege: Privilege::Root,
-        reach: Reach::Served,
-    };
+    let mode = Mode::jail(Privilege::Root, Reach::Served);
     mode.available()?;
     Daemon::start(&Arc::new(Stage::set_up()?), mode, extra)
 }

@@ -27,10 +27,7 @@ use std::time::{Duration, SystemTime};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-pub(crate) const MODE: Mode = Mode {
-    privilege: Privilege::Root,
-    reach: Reach::Served,
-};
+pub(crate) const MODE: Mode = Mode::jail(Privilege::Root, Reach::Served);
 
 fn main() -> ExitCode {
     run(vec![

@@ -36,10 +36,7 @@ fn main() -> ExitCode {
 }
 
 fn soak() -> Result<()> {
-    let mode = Mode {
-        privilege: Privilege::Root,
-        reach: Reach::Served,
-    };
+    let mode = Mode::jail(Privilege::Root, Reach::Served);
     mode.available()?;
     let stage = Arc::new(Stage::set_up()?);
     let before = Surroundings::look(&stage.brig, mode);

@@ -1,0 +1,120 @@
+//! Which cells run the jobs of a mode: the jail on the host's own files or on an image, or containers of an engine.
+
+use crate::engine::Engine;
+use crate::skip::Skip;
+use crate::stage;
+use anyhow::Result;
+use std::path::PathBuf;
+
+/// A backend, and the image on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Cells {
+    /// The jail, on the host's own Python.
+    Jail,
+    /// The jail, on the image `python-data`.
+    JailOnImage,
+    /// Containers of the engine's ordinary runtime, runc.
+    Docker,
+    /// Containers of gVisor: a kernel of their own in user space.
+    Gvisor,
+}
+
+impl Cells {
+    /// As in the names of tests and in the list of exceptions.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Cells::Jail => "jail",
+            Cells::JailOnImage => "python-data",
+            Cells::Docker => "docker",
+            Cells::Gvisor => "docker, runsc",
+        }
+    }
+
+    /// Whether an engine runs them.
+    #[must_use]
+    pub fn are_containers(self) -> bool {
+        matches!(self, Cells::Docker | Cells::Gvisor)
+    }
+
+    /// The image.
+    #[must_use]
+    pub fn image(self) -> &'static str {
+        match self {
+            Cells::Jail => "host",
+            Cells::JailOnImage => "python-data",
+            Cells::Docker | Cells::Gvisor => "python",
+        }
+    }
+
+    /// What `brig run` must be told to run a job in them.
+    #[must_use]
+    pub fn options(self) -> &'static [&'static str] {
+        match self {
+            Cells::Jail => &[],
+            Cells::JailOnImage => &["--image", "python-data"],
+            Cells::Docker => &["--backend", "docker"],
+            Cells::Gvisor => &["--backend", "gvisor"],
+        }
+    }
+
+    /// The configuration of a daemon that has them, with `own` in it.
+    ///
+    /// # Errors
+    /// A skip where there is no engine.
+    pub fn config(self, own: &str) -> Result<String, Skip> {
+        if self == Cells::Jail {
+            return Ok(own.to_owned());
+        }
+        let images = images().display().to_string();
+        let mut config = format!("images_dirs = [{images:?}]\n{own}\n");
+        if self.are_containers() {
+            config.push_str(&docker_config(&Engine::of_the_tests()?));
+        }
+        Ok(config)
+    }
+
+    /// Whether this machine has them.
+    ///
+    /// # Errors
+    /// The reason why not.
+    pub fn available(self) -> Result<(), Skip> {
+        if self == Cells::Jail {
+            return Ok(());
+        }
+        if self.are_containers() {
+            let engine = Engine::of_the_tests()?;
+            if !engine.answers() {
+                return Err(Skip::because("the engine of the tests does not answer"));
+            }
+            if self == Cells::Gvisor && !engine.has_runtime("runsc").unwrap_or(false) {
+                return Err(Skip::because(
+                    "the engine has no runtime runsc (package runsc is not installed)",
+                ));
+            }
+        }
+        let name = images().join("names").join(format!("{}.json", self.image()));
+        if !name.exists() {
+            return Err(Skip::because(format!(
+                "the image {} is not built: tests/run does it as root",
+                self.image()
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// Where `tests/run` builds the images.
+#[must_use]
+pub fn images() -> PathBuf {
+    stage::state()
+        .unwrap_or_else(|| PathBuf::from("/var/cache/brig-tests"))
+        .join("images")
+}
+
+/// The part of a configuration that names an engine.
+#[must_use]
+pub fn docker_config(engine: &Engine) -> String {
+    let socket = engine.socket().display().to_string();
+    format!("[docker]\nsocket = {socket:?}\n\n[docker.backends.gvisor]\nruntime = \"runsc\"\n")
+}
