@@ -31,6 +31,7 @@ mod cgroup;
 pub mod child;
 pub mod client;
 pub mod confine;
+pub mod container;
 pub mod control;
 pub mod embedded;
 pub mod enter;

@@ -10,6 +10,9 @@ use brig_core::spec::{
     WorkspacePath,
 };
 use brig_fuzz_targets::runner::{frame, text};
+use brig_jail::container::wire::{
+    Down, DownChannel, Ended, Killed, Main, Posture, Start, Up, UpChannel, VERSION,
+};
 use brig_jail::control::{FromInit, KilledBy, PlanMessage, ToInit};
 use brig_jail::exec_spec::{ExecSpec, RunnerChannel, Text};
 use brig_jail::files::{CellPath, CollectLimits, Entry, EntryKind, FileReply, FileRequest, SkipReason};
@@ -31,6 +34,7 @@ fn main() -> std::io::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds");
     for (target, seeds) in [
         ("config", config()),
+        ("container", container()),
         ("control", control()),
         ("exec_spec", exec_spec()),
         ("files", [files(), names()].concat()),
@@ -47,6 +51,82 @@ fn main() -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Both directions of a container's streams, each behind a byte that chooses and three cuts.
+fn container() -> Seeds {
+    let mut up = b"\x00\x05\x02\x40".to_vec();
+    from_container().iter().for_each(|frame| frame.encode(&mut up));
+    let mut down = b"\x01\x05\x02\x40".to_vec();
+    to_container().iter().for_each(|frame| frame.encode(&mut down));
+    let too_long = b"\x00\x05\x02\x40\x83\x04\x00\x00\x01\x00\x01\x00x";
+    let flow = b"\x02\x00\x00\x00\x02\x00\x01\x00\x00\x02\x00\x02\x03\xff\xff\xff\xff";
+    vec![
+        ("up", up),
+        ("down", down),
+        ("up_too_long", too_long.to_vec()),
+        ("flow", flow.to_vec()),
+    ]
+}
+
+fn from_container() -> Vec<Up> {
+    vec![
+        Up::Hello {
+            version: VERSION,
+            posture: Posture {
+                seccomp_mode: 2,
+                init_closed: true,
+                program_first_out: true,
+            },
+        },
+        Up::Started,
+        Up::Data {
+            channel: UpChannel::Stdout,
+            bytes: b"42\n".to_vec(),
+        },
+        Up::Credit {
+            channel: DownChannel::Stdin,
+            bytes: 65_536,
+        },
+        Up::Eof(UpChannel::Stdout),
+        Up::Ended(Ended {
+            main: Main::Signalled(9),
+            killed: Killed::Wall,
+            wall_nanos: 1_000_000_000,
+            cpu_nanos: 1,
+            leftovers_killed: 3,
+        }),
+        Up::Failed(SetupFailure {
+            stage: Stage::Identity,
+            item: 4,
+            errno: 1,
+        }),
+    ]
+}
+
+fn to_container() -> Vec<Down> {
+    vec![
+        Down::Start(Start {
+            wall_nanos: 60_000_000_000,
+            cpu_nanos: 30_000_000_000,
+            lease_nanos: 15_000_000_000,
+            file_size_bytes: 1 << 28,
+            open_files: 1024,
+        }),
+        Down::Data {
+            channel: DownChannel::Job,
+            bytes: b"\x02\x00\x00\x00{}".to_vec(),
+        },
+        Down::Credit {
+            channel: UpChannel::Stdout,
+            bytes: 65_536,
+        },
+        Down::Renew {
+            lease_nanos: 15_000_000_000,
+        },
+        Down::Eof(DownChannel::Stdin),
+        Down::OpenFiles,
+    ]
 }
 
 /// `bytes` behind one that chooses.

@@ -17,6 +17,7 @@
 )]
 
 pub mod config;
+pub mod container;
 pub mod control;
 pub mod exec_spec;
 pub mod files;
@@ -32,8 +33,9 @@ pub mod wire;
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its folder of seeds.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("config", config::target),
+    ("container", container::target),
     ("control", control::target),
     ("exec_spec", exec_spec::target),
     ("files", files::target),
