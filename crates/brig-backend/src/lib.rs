@@ -15,6 +15,7 @@ mod cell;
 pub mod fake;
 pub mod files;
 pub mod hint;
+pub mod images;
 pub mod jail;
 pub mod keeper_link;
 pub mod output;
