@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod cell;
+pub mod docker;
 pub mod fake;
 pub mod files;
 pub mod hint;

@@ -45,6 +45,7 @@ mod outer;
 pub mod plan;
 pub mod policy;
 pub mod protocol;
+pub mod record;
 pub mod remedy;
 pub mod stage;
 mod supervise;

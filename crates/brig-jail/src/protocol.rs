@@ -69,6 +69,7 @@ pub enum Network {
 
 /// Limits of a cell, as requested by the daemon; the keeper clamps every one to its own ceiling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CellLimits {
     /// Memory including tmpfs, bytes.
     pub memory_bytes: u64,
@@ -95,7 +96,8 @@ pub struct CellLimits {
 }
 
 /// Why a cell was killed by us. The first reason wins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum KillReason {
     /// Cancelled by the caller, a quota or the emergency stop.
