@@ -58,9 +58,16 @@ pub enum Seen {
 }
 
 /// The backend. Clones share scripts and record.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct FakeBackend {
+    name: BackendName,
     shared: Arc<Mutex<Record>>,
+}
+
+impl Default for FakeBackend {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -76,7 +83,16 @@ impl FakeBackend {
     /// A backend whose programs all exit with code 0.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        Self::named("fake")
+    }
+
+    /// The same under another name, for whoever has several.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: BackendName(name.to_owned()),
+            shared: Arc::default(),
+        }
     }
 
     /// The next cell that has no script yet does this.
@@ -129,7 +145,7 @@ impl Backend for FakeBackend {
 
     fn offers(&self) -> Vec<BackendOffer> {
         vec![BackendOffer {
-            name: BackendName("fake".to_owned()),
+            name: self.name.clone(),
             default_image: ImageName::host(),
             images: vec![ImageOffer::host()],
             trouble: None,

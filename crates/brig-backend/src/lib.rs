@@ -1,7 +1,7 @@
 //! Everything that can run a program, behind the port [`brig_core::Backend`]: the jail, and a scripted fake.
 //!
 //! ```text
-//!  engine ─ Backend ──────▶ JailBackend ── keeper_link ──▶ keeper (another process, has the power)
+//!  engine ─ Backends (by name) ─▶ JailBackend ── keeper_link ──▶ keeper (another process, has the power)
 //!         ─ Environment ──▶ cell/ (what every kind of cell has in common)
 //!                             ├── job channel ─▶ ExecSpec, then the runner channel (runner/)
 //!                             ├── output ──────▶ output.rs (bounded, redacted) ─▶ OutputSink
@@ -11,6 +11,7 @@
 //! What a program says of itself is bounded and reported as such; how it ended comes from the kernel alone.
 #![forbid(unsafe_code)]
 
+mod backends;
 mod cell;
 pub mod docker;
 pub mod fake;
@@ -24,6 +25,7 @@ pub mod receipt;
 pub mod redact;
 pub mod runner;
 
+pub use backends::Backends;
 pub use fake::FakeBackend;
 pub use jail::{JailBackend, JailConfig};
 pub use keeper_link::Keeper;

@@ -1,12 +1,16 @@
 //! The operator's configuration: TOML, every field optional, every mistake named.
 
+mod docker;
 mod limits;
 mod quantity;
+
+pub use docker::DockerConfig;
 
 use crate::maintenance::cleaner::Retention;
 use brig_core::Bytes;
 use brig_core::limits::LimitsPolicy;
 use brig_core::spec::IsolationLevel;
+use docker::DockerSection;
 use limits::LimitsSection;
 use quantity::{Size, Span};
 use serde::Deserialize;
@@ -177,6 +181,10 @@ pub struct Config {
     pub root_ids: RootIds,
     /// Cells that are kept ready.
     pub spares: usize,
+    /// Where images are, the first that has one wins; empty: where `brig image` puts them.
+    pub images_dirs: Vec<PathBuf>,
+    /// The container engine; `None`: jobs run in the jail alone.
+    pub docker: Option<DockerConfig>,
     /// How log lines look.
     pub log: LogFormat,
 }
@@ -206,6 +214,8 @@ impl Default for Config {
                 count: 65_536,
             },
             spares: 2,
+            images_dirs: Vec::new(),
+            docker: None,
             log: LogFormat::Human,
         }
     }
@@ -229,6 +239,8 @@ struct File {
     limits: LimitsSections,
     retention: RetentionSection,
     images: ImagesSection,
+    images_dirs: Option<Vec<PathBuf>>,
+    docker: Option<DockerSection>,
     root_ids: RootIdsSection,
 }
 
@@ -343,6 +355,7 @@ impl Config {
             .read_only
             .iter()
             .map(|path| ("images.host.read_only", path));
+        let paths = paths.chain(self.images_dirs.iter().map(|path| ("images_dirs", path)));
         let python = ("images.host.python", &self.host_image.python);
         for (field, path) in paths.chain([python]) {
             if !path.is_absolute() {
@@ -357,6 +370,9 @@ impl Config {
         if first < 100_000 || count < 1_024 || first.checked_add(count).is_none() {
             let problem = "needs first at 100000 or above and a count of at least 1024";
             return Err(ConfigError::field("root_ids", problem));
+        }
+        if let Some(docker) = &self.docker {
+            docker.check()?;
         }
         limits::check(&self.limits)
     }
@@ -384,6 +400,7 @@ impl File {
             u32::from_str_radix(digits, 8)
                 .map_err(|_not_one| ConfigError::field("socket_mode", "must be \"0600\" or \"0660\""))
         });
+        let docker = self.docker.map(DockerSection::resolve).transpose()?;
         let kept = base.retention;
         Ok(Config {
             listen: listen.iter().map(|text| text.parse()).collect::<Result<_, _>>()?,
@@ -412,6 +429,8 @@ impl File {
                 count: self.root_ids.count.unwrap_or(base.root_ids.count),
             },
             spares: self.spares.unwrap_or(base.spares),
+            images_dirs: self.images_dirs.unwrap_or(base.images_dirs),
+            docker: docker.or(base.docker),
             log: self.log.unwrap_or_default(),
         })
     }

@@ -34,6 +34,7 @@ fn every_section_is_read() {
         drain = "2m"
         socket_mode = "0660"
         log = "json"
+        images_dirs = ["/srv/images"]
         [limits.default]
         wall_time = "10s"
         memory = "1GiB"
@@ -42,6 +43,15 @@ fn every_section_is_read() {
         [retention]
         jobs_for = "1d"
         stored = "1GiB"
+        [docker]
+        socket = "unix:///run/podman/podman.sock"
+        runtime = "crun"
+        image = "python-data"
+        warm = 5
+        warm_idle = "1m"
+        warm_memory = "4GiB"
+        [docker.backends.gvisor]
+        runtime = "runsc"
         [images.host]
         python = "/opt/venv/bin/python3"
         read_only = ["/opt/venv"]
@@ -53,6 +63,20 @@ fn every_section_is_read() {
     assert_eq!(config.limits.ceiling.wall, Duration::from_secs(3600));
     assert_eq!(config.drain, Duration::from_secs(120));
     assert_eq!(config.socket_mode, 0o660);
+    assert_eq!(config.images_dirs, [PathBuf::from("/srv/images")]);
+    let docker = config.docker.unwrap();
+    assert_eq!(docker.socket, Path::new("/run/podman/podman.sock"));
+    assert_eq!((docker.image.as_str(), docker.warm), ("python-data", 5));
+    assert_eq!(docker.warm_idle, Duration::from_secs(60));
+    assert_eq!(docker.warm_memory, Bytes::gib(4));
+    let runtimes = docker
+        .runtimes
+        .iter()
+        .map(|(name, runtime)| (name.as_str(), runtime.as_str()));
+    assert_eq!(
+        runtimes.collect::<Vec<_>>(),
+        [("docker", "crun"), ("gvisor", "runsc")]
+    );
     assert_eq!(config.host_image.read_only, [PathBuf::from("/opt/venv")]);
 }
 
@@ -70,12 +94,45 @@ fn a_mistake_names_its_field() {
         ("[limits.default]\nprocesses = 0", "limits.default.processes"),
         ("[images.host]\npython = \"python3\"", "images.host.python"),
         ("[retention]\nkeys_for = \"1h\"", "retention.keys_for"),
+        ("images_dirs = [\"images\"]", "images_dirs"),
+        ("[docker]\nsocket = \"tcp://127.0.0.1:2375\"", "docker.socket"),
+        ("[docker]\nsocket = \"docker.sock\"", "docker.socket"),
+        ("[docker]\nruntime = \"\"", "docker.runtime"),
+        ("[docker]\nimage = \"../x\"", "docker.image"),
+        ("[docker]\nimage = \"host\"", "docker.image"),
+        ("[docker]\nwarm = 1000", "docker.warm"),
+        ("[docker]\nwarm_idle = \"1ms\"", "docker.warm_idle"),
+        ("[docker]\nwarm_memory = \"1KiB\"", "docker.warm_memory"),
+        ("[docker]\nnetwork = \"host\"", "network"),
+        (
+            "[docker.backends.jail]\nruntime = \"runc\"",
+            "docker.backends.jail",
+        ),
+        (
+            "[docker.backends.docker]\nruntime = \"runc\"",
+            "docker.backends.docker",
+        ),
+        (
+            "[docker.backends.gvisor]\nruntime = \"a b\"",
+            "docker.backends.gvisor.runtime",
+        ),
+        (
+            "[docker.backends.\"g v\"]\nruntime = \"runsc\"",
+            "docker.backends.g v",
+        ),
+        ("[docker.backends.gvisor]\n", "runtime"),
         ("socket_mode = \"0666\"", "socket_mode"),
         ("[root_ids]\nfirst = 0", "root_ids"),
     ] {
         let error = parse(text).unwrap_err();
         assert!(error.contains(field), "{text}: {error}");
     }
+}
+
+#[test]
+fn an_empty_section_is_an_engine_with_every_default() {
+    assert_eq!(parse("").unwrap().docker, None);
+    assert_eq!(parse("[docker]").unwrap().docker, Some(DockerConfig::default()));
 }
 
 #[test]
@@ -95,4 +152,8 @@ fn the_example_that_is_shipped_says_what_the_defaults_are() {
     assert_eq!(parse(example), Ok(Config::default()));
     let uncommented = example.replace("# metrics =", "metrics =");
     assert!(parse(&uncommented).unwrap().metrics.is_some());
+    let engine = example.replace("\n#! ", "\n");
+    let mut docker = DockerConfig::default();
+    docker.runtimes.insert("gvisor".to_owned(), "runsc".to_owned());
+    assert_eq!(parse(&engine).unwrap().docker, Some(docker));
 }
