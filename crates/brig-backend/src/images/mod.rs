@@ -13,12 +13,15 @@
 
 pub mod catalog;
 mod check;
+pub mod definition;
 pub mod error;
 pub mod meta;
 pub mod name;
 pub mod store;
+pub mod tar;
 
 pub use catalog::{FoundImage, ImageCatalog, ListedImage, default_directories};
+pub use definition::{Definition, DefinitionError};
 pub use error::ImageError;
 pub use meta::{ImageLimits, ImageMeta, Package};
 pub use name::{RootDigest, checked_name};
