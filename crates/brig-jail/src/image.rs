@@ -101,8 +101,9 @@ fn bind(path: &Path) -> ImageEntry {
     }
 }
 
-/// Files that name users and hosts: written anew, the same in every cell.
-fn identity_files() -> Vec<ImageEntry> {
+/// Files of `/etc` that name users and hosts, the same in every cell: name and content. Images that are built bring them along.
+#[must_use]
+pub fn identity() -> [(&'static str, String); 8] {
     let passwd = format!(
         "root:x:0:0:root:/nonexistent:/usr/sbin/nologin\n\
          agent:x:{AGENT_ID}:{AGENT_ID}:agent:/workspace:/bin/sh\n\
@@ -110,24 +111,31 @@ fn identity_files() -> Vec<ImageEntry> {
     );
     let group = format!("root:x:0:\ntty:x:5:\nagent:x:{AGENT_ID}:\nnogroup:x:65534:\n");
     let hosts = format!("127.0.0.1 localhost {HOST_NAME}\n::1 localhost ip6-localhost\n");
-    let file = |name: &str, content: String| ImageEntry::File {
-        target: Path::new("/etc").join(name),
-        content,
-    };
-    vec![
-        file("passwd", passwd),
-        file("group", group),
-        file("hosts", hosts),
-        file("hostname", format!("{HOST_NAME}\n")),
+    [
+        ("passwd", passwd),
+        ("group", group),
+        ("hosts", hosts),
+        ("hostname", format!("{HOST_NAME}\n")),
         // Loopback only: a look-up fails at once instead of waiting for a server that cannot be reached.
-        file("resolv.conf", String::new()),
-        file("host.conf", "multi on\n".to_owned()),
-        file(
+        ("resolv.conf", String::new()),
+        ("host.conf", "multi on\n".to_owned()),
+        (
             "nsswitch.conf",
             "passwd: files\ngroup: files\nhosts: files dns\nservices: files\n".to_owned(),
         ),
-        file("timezone", "Etc/UTC\n".to_owned()),
+        ("timezone", "Etc/UTC\n".to_owned()),
     ]
+}
+
+/// They are written anew in every cell.
+fn identity_files() -> Vec<ImageEntry> {
+    identity()
+        .into_iter()
+        .map(|(name, content)| ImageEntry::File {
+            target: Path::new("/etc").join(name),
+            content,
+        })
+        .collect()
 }
 
 /// The interpreter, where it is outside of the system's places, and what the operator added.

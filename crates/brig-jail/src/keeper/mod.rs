@@ -31,7 +31,7 @@ pub use config::{
 };
 pub use serve::{run, serve};
 
-pub use crate::image::{HostImageError, check_host_image};
+pub use crate::image::{HostImageError, check_host_image, identity};
 
 use crate::policy::PolicyError;
 use std::io;
