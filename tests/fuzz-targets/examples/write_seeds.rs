@@ -9,9 +9,10 @@ use brig_core::spec::{
     Blob, Content, EnvEntry, EnvValue, FileMode, InputFile, JobDraft, OutputPattern, Program, Secret,
     WorkspacePath,
 };
+use brig_fuzz_targets::container::SEAL;
 use brig_fuzz_targets::runner::{frame, text};
 use brig_jail::container::wire::{
-    Down, DownChannel, Ended, Killed, Main, Posture, Start, Up, UpChannel, VERSION,
+    Down, DownChannel, Ended, Killed, Main, Posture, Seal, Start, Up, UpChannel, VERSION,
 };
 use brig_jail::control::{FromInit, KilledBy, PlanMessage, ToInit};
 use brig_jail::exec_spec::{ExecSpec, RunnerChannel, Text};
@@ -56,10 +57,16 @@ fn main() -> std::io::Result<()> {
 /// Both directions of a container's streams, each behind a byte that chooses and three cuts.
 fn container() -> Seeds {
     let mut up = b"\x00\x05\x02\x40".to_vec();
-    from_container().iter().for_each(|frame| frame.encode(&mut up));
+    let mut seal = Seal::NONE;
+    for frame in from_container() {
+        if frame == Up::Started {
+            seal = SEAL;
+        }
+        frame.encode(seal, &mut up);
+    }
     let mut down = b"\x01\x05\x02\x40".to_vec();
     to_container().iter().for_each(|frame| frame.encode(&mut down));
-    let too_long = b"\x00\x05\x02\x40\x83\x04\x00\x00\x01\x00\x01\x00x";
+    let too_long = b"\x00\x05\x02\x40\x83\x04\x00\x00\x01\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00x";
     let flow = b"\x02\x00\x00\x00\x02\x00\x01\x00\x00\x02\x00\x02\x03\xff\xff\xff\xff";
     vec![
         ("up", up),
@@ -112,6 +119,7 @@ fn to_container() -> Vec<Down> {
             lease_nanos: 15_000_000_000,
             file_size_bytes: 1 << 28,
             open_files: 1024,
+            seal: SEAL,
         }),
         Down::Data {
             channel: DownChannel::Job,

@@ -1,14 +1,25 @@
 //! The two streams of a container's PID 1: what comes from it was written beside the program, with its uid.
 
 use brig_jail::container::flow::{Credit, FlowError, WINDOW, Window};
-use brig_jail::container::wire::{Decoder, Down, Frame, HEAD_BYTES, PAYLOAD_MAX, Up, WireError};
+use brig_jail::container::wire::{Decoder, Down, Frame, PAYLOAD_MAX, Seal, UP_HEAD_BYTES, Up, WireError};
 use std::fmt::Debug;
+
+/// What the seeds carry.
+pub const SEAL: Seal = Seal::from_number(0x005e_a1ed);
 
 /// A byte that says what it is, then the bytes.
 pub fn target(data: &[u8]) {
     let (kind, rest) = crate::choice(data);
     match kind % 3 {
-        0 => frames::<Up>(rest, Up::encode),
+        0 => {
+            let mut seal = Seal::NONE;
+            frames::<Up>(rest, |frame, out| {
+                if *frame == Up::Started {
+                    seal = SEAL;
+                }
+                frame.encode(seal, out);
+            });
+        }
         1 => frames::<Down>(rest, Down::encode),
         _ => flow(rest),
     }
@@ -16,7 +27,7 @@ pub fn target(data: &[u8]) {
 
 /// However the stream is cut, the same frames come out, each is what its one encoding says, and a stream that is broken
 /// stays broken.
-fn frames<F: Frame + Debug + PartialEq>(data: &[u8], encode: fn(&F, &mut Vec<u8>)) {
+fn frames<F: Frame + Debug + PartialEq>(data: &[u8], mut encode: impl FnMut(&F, &mut Vec<u8>)) {
     let (cuts, stream) = data.split_at(data.len().min(3));
     let whole = read::<F>(vec![stream]);
     assert_eq!(
@@ -28,13 +39,14 @@ fn frames<F: Frame + Debug + PartialEq>(data: &[u8], encode: fn(&F, &mut Vec<u8>
     for frame in &whole.0 {
         let before = again.len();
         encode(frame, &mut again);
-        assert!(again.len() - before <= HEAD_BYTES + PAYLOAD_MAX, "{frame:?}");
+        assert!(again.len() - before <= UP_HEAD_BYTES + PAYLOAD_MAX, "{frame:?}");
     }
     assert!(stream.starts_with(&again), "a frame has two encodings");
 }
 
 fn read<F: Frame>(pieces: Vec<&[u8]>) -> (Vec<F>, Option<WireError>) {
     let mut decoder = Decoder::<F>::new();
+    decoder.expect(SEAL);
     let mut frames = Vec::new();
     let mut broken = None;
     for piece in pieces {

@@ -1,4 +1,5 @@
-//! The frames: eight bytes of head (kind, channel, two zero bytes, u32 little-endian length), then the payload.
+//! The frames: eight bytes of head (kind, channel, two zero bytes, u32 little-endian length), from the container eight
+//! more (the [`Seal`]), then the payload.
 //!
 //! ```text
 //!  daemon                                     PID 1 of the container
@@ -20,9 +21,16 @@
 //! [`ExecSpec`](crate::exec_spec::ExecSpec) as the job pipe of a jail does and then what a runner reads, Runner what it
 //! answers, Files the frames of [`crate::files`].
 //!
+//! A kernel that is not Linux may let the program open PID 1's own standard output, `/proc/1/fd/1`: gVisor does. So a
+//! job has a seal, a number that nobody can guess: the daemon sends it with `Start`, PID 1 keeps it in memory that the
+//! program cannot read, and `Started` and every frame after it carry it. What the program writes into the stream breaks
+//! it, and can never pass for a word of PID 1.
+//!
 //! Both decoders take any bytes: a length is checked before anything is kept for it, every frame has one encoding, and
 //! at most one frame is held. After an error the stream is over.
 
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use thiserror::Error;
 
 use crate::stage::SetupFailure;
@@ -37,8 +45,41 @@ pub const VERSION: u16 = 1;
 /// Longest payload.
 pub const PAYLOAD_MAX: usize = 65_536;
 
-/// Kind, channel, two zero bytes, length.
-pub const HEAD_BYTES: usize = 8;
+/// Kind, channel, two zero bytes, length: the head of a frame to the container.
+pub const DOWN_HEAD_BYTES: usize = 8;
+
+/// The same and the seal: the head of a frame from the container.
+pub const UP_HEAD_BYTES: usize = 16;
+
+/// What shows that a frame is from PID 1 and not from the program beside it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Seal(u64);
+
+impl Seal {
+    /// Of frames from before the program.
+    pub const NONE: Seal = Seal(0);
+
+    /// One that nobody can guess, from the keys which the standard library takes from the kernel's randomness.
+    pub fn fresh() -> Seal {
+        Seal(RandomState::new().hash_one(b"the seal of a job").max(1))
+    }
+
+    /// The one with this number.
+    pub const fn from_number(number: u64) -> Seal {
+        Seal(number)
+    }
+}
+
+impl fmt::Debug for Seal {
+    /// Not the number: whoever reads a log is not PID 1.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if *self == Seal::NONE {
+            "Seal(none)"
+        } else {
+            "Seal(…)"
+        })
+    }
+}
 
 /// Channels whose bytes go to the container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -107,6 +148,8 @@ pub struct Start {
     pub file_size_bytes: u64,
     /// Open files of one process.
     pub open_files: u64,
+    /// The seal of the job; [`Decoder::expect`] it from now on.
+    pub seal: Seal,
 }
 
 /// From the daemon to the container.
@@ -234,6 +277,12 @@ pub enum WireError {
     Length {
         /// What the frame claims.
         length: u32,
+    },
+    /// A frame without the seal of its job: the program wrote into the stream of PID 1.
+    #[error("a frame of kind {kind} that PID 1 has not sealed")]
+    Unsealed {
+        /// What the frame claims to be.
+        kind: u8,
     },
     /// A kind, a channel or fields that no frame of this direction has.
     #[error("a frame of kind {kind} that cannot be read")]

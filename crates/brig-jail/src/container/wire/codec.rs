@@ -3,12 +3,21 @@
 use std::marker::PhantomData;
 
 use super::{
-    Down, DownChannel, Ended, HEAD_BYTES, Killed, Main, PAYLOAD_MAX, Posture, Start, Up, UpChannel, WireError,
+    DOWN_HEAD_BYTES, Down, DownChannel, Ended, Killed, Main, PAYLOAD_MAX, Posture, Seal, Start,
+    UP_HEAD_BYTES, Up, UpChannel, WireError,
 };
 use crate::stage::{SETUP_FAILURE_BYTES, SetupFailure};
 
 /// One direction of the protocol.
 pub trait Frame: Sized {
+    /// Bytes before the payload.
+    #[doc(hidden)]
+    const HEAD_BYTES: usize;
+
+    /// From this kind on frames carry the seal; `None`: none ever does.
+    #[doc(hidden)]
+    const SEALED_FROM: Option<u8>;
+
     /// Reads a frame whose payload is complete; `None`: it has no such frame.
     #[doc(hidden)]
     fn read(kind: u8, channel: u8, payload: &[u8]) -> Option<Self>;
@@ -31,7 +40,7 @@ const DATA: u8 = 0x03;
 const EOF: u8 = 0x04;
 const CREDIT: u8 = 0x05;
 
-const START_BYTES: usize = 40;
+const START_BYTES: usize = 48;
 const HELLO_BYTES: usize = 5;
 const ENDED_BYTES: usize = 23;
 
@@ -46,24 +55,33 @@ impl Down {
                     lease_nanos,
                     file_size_bytes,
                     open_files,
+                    seal: Seal(seal),
                 } = *start;
-                let fields = [wall_nanos, cpu_nanos, lease_nanos, file_size_bytes, open_files];
-                frame(out, (START, 0), &fields.map(u64::to_le_bytes).concat());
+                let fields = [
+                    wall_nanos,
+                    cpu_nanos,
+                    lease_nanos,
+                    file_size_bytes,
+                    open_files,
+                    seal,
+                ];
+                frame((out, None), (START, 0), &fields.map(u64::to_le_bytes).concat());
             }
-            Down::Renew { lease_nanos } => frame(out, (RENEW, 0), &lease_nanos.to_le_bytes()),
-            Down::Data { channel, bytes } => data(out, (DATA, *channel as u8), bytes),
-            Down::Eof(channel) => frame(out, (EOF, *channel as u8), &[]),
+            Down::Renew { lease_nanos } => frame((out, None), (RENEW, 0), &lease_nanos.to_le_bytes()),
+            Down::Data { channel, bytes } => data((out, None), (DATA, *channel as u8), bytes),
+            Down::Eof(channel) => frame((out, None), (EOF, *channel as u8), &[]),
             Down::Credit { channel, bytes } => {
-                frame(out, (CREDIT, *channel as u8), &bytes.to_le_bytes());
+                frame((out, None), (CREDIT, *channel as u8), &bytes.to_le_bytes());
             }
-            Down::OpenFiles => frame(out, (OPEN_FILES, 0), &[]),
+            Down::OpenFiles => frame((out, None), (OPEN_FILES, 0), &[]),
         }
     }
 }
 
 impl Up {
-    /// Appends the frame, or the frames where the data are longer than one can hold.
-    pub fn encode(&self, out: &mut Vec<u8>) {
+    /// Appends the frame with the seal of the job ([`Seal::NONE`] before [`Up::Started`]), or the frames where the data are longer than one can hold.
+    pub fn encode(&self, seal: Seal, out: &mut Vec<u8>) {
+        let sealed = Some(seal);
         match self {
             Up::Hello { version, posture } => {
                 let Posture {
@@ -73,41 +91,48 @@ impl Up {
                 } = *posture;
                 let facts = [seccomp_mode, u8::from(init_closed), u8::from(program_first_out)];
                 let payload = [version.to_le_bytes().as_slice(), &facts].concat();
-                frame(out, (HELLO, 0), &payload);
+                frame((out, sealed), (HELLO, 0), &payload);
             }
-            Up::Started => frame(out, (STARTED, 0), &[]),
-            Up::Data { channel, bytes } => data(out, (DATA | UPWARDS, *channel as u8), bytes),
-            Up::Eof(channel) => frame(out, (EOF | UPWARDS, *channel as u8), &[]),
+            Up::Started => frame((out, sealed), (STARTED, 0), &[]),
+            Up::Data { channel, bytes } => data((out, sealed), (DATA | UPWARDS, *channel as u8), bytes),
+            Up::Eof(channel) => frame((out, sealed), (EOF | UPWARDS, *channel as u8), &[]),
             Up::Credit { channel, bytes } => {
-                frame(out, (CREDIT | UPWARDS, *channel as u8), &bytes.to_le_bytes());
+                frame(
+                    (out, sealed),
+                    (CREDIT | UPWARDS, *channel as u8),
+                    &bytes.to_le_bytes(),
+                );
             }
-            Up::Ended(ended) => frame(out, (ENDED, 0), &ended.encode()),
-            Up::Failed(failure) => frame(out, (FAILED, 0), &failure.encode()),
+            Up::Ended(ended) => frame((out, sealed), (ENDED, 0), &ended.encode()),
+            Up::Failed(failure) => frame((out, sealed), (FAILED, 0), &failure.encode()),
         }
     }
 }
 
-/// One frame of data without a copy of the bytes: at most [`PAYLOAD_MAX`], the rest is left for the next.
-pub fn encode_data(channel: UpChannel, bytes: &[u8], out: &mut Vec<u8>) {
-    data(out, (DATA | UPWARDS, channel as u8), bytes);
+/// Frames of data without a copy of the bytes first.
+pub fn encode_data(channel: UpChannel, bytes: &[u8], seal: Seal, out: &mut Vec<u8>) {
+    data((out, Some(seal)), (DATA | UPWARDS, channel as u8), bytes);
 }
 
 /// The same towards the container.
 pub fn encode_data_down(channel: DownChannel, bytes: &[u8], out: &mut Vec<u8>) {
-    data(out, (DATA, channel as u8), bytes);
+    data((out, None), (DATA, channel as u8), bytes);
 }
 
-fn data(out: &mut Vec<u8>, head: (u8, u8), bytes: &[u8]) {
+fn data((out, seal): (&mut Vec<u8>, Option<Seal>), head: (u8, u8), bytes: &[u8]) {
     for part in bytes.chunks(PAYLOAD_MAX) {
-        frame(out, head, part);
+        frame((out, seal), head, part);
     }
 }
 
-fn frame(out: &mut Vec<u8>, (kind, channel): (u8, u8), payload: &[u8]) {
+fn frame((out, seal): (&mut Vec<u8>, Option<Seal>), (kind, channel): (u8, u8), payload: &[u8]) {
     debug_assert!(payload.len() <= PAYLOAD_MAX);
     let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
     out.extend_from_slice(&[kind, channel, 0, 0]);
     out.extend_from_slice(&length.to_le_bytes());
+    if let Some(Seal(number)) = seal {
+        out.extend_from_slice(&number.to_le_bytes());
+    }
     out.extend_from_slice(payload);
 }
 
@@ -151,6 +176,9 @@ impl Ended {
 }
 
 impl Frame for Down {
+    const HEAD_BYTES: usize = DOWN_HEAD_BYTES;
+    const SEALED_FROM: Option<u8> = None;
+
     fn read(kind: u8, channel: u8, payload: &[u8]) -> Option<Down> {
         let mut fields = Fields(payload);
         match (kind, channel) {
@@ -161,6 +189,7 @@ impl Frame for Down {
                     lease_nanos: fields.u64()?,
                     file_size_bytes: fields.u64()?,
                     open_files: fields.u64()?,
+                    seal: Seal(fields.u64()?),
                 };
                 fields.end(Down::Start(start))
             }
@@ -196,6 +225,9 @@ impl Frame for Down {
 }
 
 impl Frame for Up {
+    const HEAD_BYTES: usize = UP_HEAD_BYTES;
+    const SEALED_FROM: Option<u8> = Some(STARTED);
+
     fn read(kind: u8, channel: u8, payload: &[u8]) -> Option<Up> {
         let mut fields = Fields(payload);
         if kind & UPWARDS != 0 && [DATA, EOF, CREDIT].contains(&(kind & !UPWARDS)) {
@@ -298,6 +330,8 @@ pub struct Decoder<F> {
     buffer: Vec<u8>,
     start: usize,
     broken: Option<WireError>,
+    expected: Seal,
+    sealed: bool,
     frames: PhantomData<fn() -> F>,
 }
 
@@ -307,6 +341,8 @@ impl<F> Default for Decoder<F> {
             buffer: Vec::new(),
             start: 0,
             broken: None,
+            expected: Seal::NONE,
+            sealed: false,
             frames: PhantomData,
         }
     }
@@ -316,6 +352,11 @@ impl<F: Frame> Decoder<F> {
     /// An empty one.
     pub fn new() -> Decoder<F> {
         Decoder::default()
+    }
+
+    /// The seal that goes out with [`Down::Start`]: [`Up::Started`] and all after it have to carry it.
+    pub fn expect(&mut self, seal: Seal) {
+        self.expected = seal;
     }
 
     /// Takes bytes as they came. Take every frame out before the next push, or they pile up.
@@ -346,11 +387,14 @@ impl<F: Frame> Decoder<F> {
 
     fn cut(&mut self) -> Result<Option<F>, WireError> {
         let rest = self.buffer.get(self.start..).unwrap_or(&[]);
-        let Some((head, body)) = rest.split_first_chunk::<HEAD_BYTES>() else {
+        let Some((head, body)) = rest.split_at_checked(F::HEAD_BYTES) else {
             return Ok(None);
         };
-        let [kind, channel, zero, zeroes, length @ ..] = *head;
-        let length = u32::from_le_bytes(length);
+        let Some(&[kind, channel, zero, zeroes, ref length @ ..]) = head.first_chunk::<DOWN_HEAD_BYTES>()
+        else {
+            return Ok(None);
+        };
+        let length = u32::from_le_bytes(*length);
         let size = usize::try_from(length).unwrap_or(usize::MAX);
         if size > PAYLOAD_MAX {
             return Err(WireError::Length { length });
@@ -361,11 +405,17 @@ impl<F: Frame> Decoder<F> {
         if (zero, zeroes) != (0, 0) || !(least..=most).contains(&size) {
             return Err(malformed);
         }
+        let sealed = self.sealed || F::SEALED_FROM == Some(kind);
+        let wanted = if sealed { self.expected } else { Seal::NONE };
+        if F::SEALED_FROM.is_some() && head.get(DOWN_HEAD_BYTES..) != Some(&wanted.0.to_le_bytes()) {
+            return Err(WireError::Unsealed { kind });
+        }
         let Some(payload) = body.get(..size) else {
             return Ok(None);
         };
         let frame = F::read(kind, channel, payload).ok_or(malformed)?;
-        self.start += HEAD_BYTES + size;
+        self.sealed = sealed;
+        self.start += F::HEAD_BYTES + size;
         Ok(Some(frame))
     }
 }
