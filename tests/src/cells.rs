@@ -74,6 +74,13 @@ impl Cells {
         Ok(config)
     }
 
+    /// Whether the image is there.
+    #[must_use]
+    pub fn image_is_built(self) -> bool {
+        let name = format!("{}.json", self.image());
+        self == Cells::Jail || images().join("names").join(name).exists()
+    }
+
     /// Whether this machine has them.
     ///
     /// # Errors
@@ -93,8 +100,7 @@ impl Cells {
                 ));
             }
         }
-        let name = images().join("names").join(format!("{}.json", self.image()));
-        if !name.exists() {
+        if !self.image_is_built() {
             return Err(Skip::because(format!(
                 "the image {} is not built: tests/run does it as root",
                 self.image()

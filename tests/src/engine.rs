@@ -74,13 +74,23 @@ impl Engine {
     /// # Errors
     /// When it does not answer in HTTP and JSON.
     pub fn ask(&self, method: &str, path: &str) -> Result<Answer> {
+        self.send(method, path, "")
+    }
+
+    /// Asks with an object.
+    ///
+    /// # Errors
+    /// As [`Engine::ask`].
+    pub fn send(&self, method: &str, path: &str, body: &str) -> Result<Answer> {
         let mut stream = UnixStream::connect(&self.socket)
             .with_context(|| format!("no engine at {}", self.socket.display()))?;
         stream.set_read_timeout(Some(ANSWERS_WITHIN))?;
         // Version 1.0: the answer ends where the connection ends.
         write!(
             stream,
-            "{method} /v1.41{path} HTTP/1.0\r\nHost: engine\r\nContent-Length: 0\r\n\r\n"
+            "{method} /v1.41{path} HTTP/1.0\r\nHost: engine\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
         )?;
         let mut text = String::new();
         stream
