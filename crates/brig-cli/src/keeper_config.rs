@@ -5,7 +5,7 @@ use brig_core::limits::Limits;
 use brig_core::spec::{IsolationLevel, JobDraft};
 use brig_daemon::Config;
 use brig_jail::keeper::{HostImage, IdRange, KeeperConfig, OptionalLayer};
-use brig_jail::protocol::{CellLimits, Level};
+use brig_jail::protocol::{CellLimits, ImageDigest, Level};
 use std::path::Path;
 use std::time::Duration;
 
@@ -58,7 +58,7 @@ pub(crate) fn of(config: &Config, prewarm: Prewarm) -> KeeperConfig {
     keeper.minimum_level = level(config.isolation);
     keeper.max_cells = config.max_concurrent + config.spares + 8;
     keeper.prewarm = match prewarm {
-        Prewarm::One(isolation, limits) => Some((level(isolation), cell_limits(&limits))),
+        Prewarm::One(isolation, limits) => Some((ImageDigest::HOST, level(isolation), cell_limits(&limits))),
         Prewarm::Nothing => None,
     };
     control_arms(&mut keeper);
@@ -185,7 +185,10 @@ mod tests {
         assert_eq!(keeper.optional, [OptionalLayer::Cgroup, OptionalLayer::Landlock]);
         assert_eq!(keeper.host_image.python, Path::new("/opt/python3"));
         assert!(keeper.max_cells > 9);
-        assert_eq!(keeper.prewarm, Some((Level::Strict, CellLimits::DEFAULT)));
+        assert_eq!(
+            keeper.prewarm,
+            Some((ImageDigest::HOST, Level::Strict, CellLimits::DEFAULT))
+        );
         assert_eq!(keeper.disabled, []);
     }
 

@@ -54,15 +54,20 @@ pub(crate) fn plan_host_image(image: &HostImage) -> Vec<ImageEntry> {
         .collect();
     entries.extend(plan_configuration(Path::new("/etc")));
     entries.extend(identity_files());
-    entries.extend(DEVICES.iter().map(|name| {
+    entries.extend(devices());
+    entries.extend(plan_extra(image));
+    entries
+}
+
+/// The device nodes of every cell: the host's own.
+pub(crate) fn devices() -> impl Iterator<Item = ImageEntry> {
+    DEVICES.iter().map(|name| {
         let path = Path::new("/dev").join(name);
         ImageEntry::Device {
             source: path.clone(),
             target: path,
         }
-    }));
-    entries.extend(plan_extra(image));
-    entries
+    })
 }
 
 /// A directory is bound; a link (merged `/usr`) is made again.

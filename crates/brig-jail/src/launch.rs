@@ -30,7 +30,9 @@ use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
-use nix::unistd::{ForkResult, Gid, Pid, Uid, pipe2, read, setgroups, setresgid, setresuid, setsid, write};
+use nix::unistd::{
+    ForkResult, Gid, Pid, Uid, fchdir, pipe2, read, setgroups, setresgid, setresuid, setsid, write,
+};
 use std::convert::Infallible;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
@@ -107,6 +109,8 @@ pub(crate) struct Template<'a> {
     pub(crate) limits: &'a CellLimits,
     /// The outer user namespace.
     pub(crate) outer: BorrowedFd<'a>,
+    /// The root of the cell's image, where it is not the host's: PID 1 starts in it.
+    pub(crate) image: Option<BorrowedFd<'a>>,
     /// Its kind: what P has to do to be somebody in it.
     pub(crate) uid_kind: UidKind,
     /// The cell's id in the outer namespace.
@@ -259,8 +263,12 @@ fn failed(stage: Stage, item: u16) -> impl Fn(Errno) -> (BorrowedFd<'static>, Se
 impl<'a> Helper<'a> {
     fn begin(template: &'a Template<'a>, control: &OwnedFd, report: &OwnedFd) -> HelperResult<Helper<'a>> {
         let fail = failed(Stage::Clone, item::HELPER);
+        // While P is still who may go there. C inherits the place, as one in its own mount namespace, and with it what
+        // no path would give the user of a cell.
+        let in_place = template.image.map_or(Ok(()), fchdir);
         let kept = [control.as_fd(), report.as_fd(), template.init, template.outer];
         leave_keeper(kept, LastFd(OUTER_FD)).map_err(&fail)?;
+        in_place.map_err(failed(Stage::Clone, item::ENTER_IMAGE))?;
         for inner in [REPORT_FD, INIT_FD, OUTER_FD] {
             fcntl(fixed(inner), FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(&fail)?;
         }

@@ -39,6 +39,7 @@ mod enter_launch;
 pub mod exec_spec;
 pub mod files;
 mod image;
+mod image_root;
 pub mod keeper;
 mod launch;
 mod outer;

@@ -40,7 +40,7 @@ pub struct CellShape {
 pub enum ImageEntry {
     /// Bind a directory or file of the host, recursively, read-only, nosuid, nodev.
     ReadOnlyBind {
-        /// Path outside.
+        /// Path outside; a relative one is below the image's root, where PID 1 starts.
         source: PathBuf,
         /// Path inside, absolute.
         target: PathBuf,

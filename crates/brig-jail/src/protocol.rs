@@ -33,7 +33,7 @@ pub type RequestNumber = u64;
 pub type CellNumber = u64;
 
 /// The name of an image: its content digest. All zero is the host image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ImageDigest(pub [u8; 32]);
 
 impl ImageDigest {

@@ -9,7 +9,8 @@ use nix::errno::Errno;
 
 /// Items of the stages that the keeper's side carries out. Append only: the numbers cross the wire.
 pub mod item {
-    /// [`Stage::Request`](crate::stage::Stage::Request): the image is not known here.
+    /// [`Stage::Request`](crate::stage::Stage::Request): the root of the image cannot be had: no store has it (ENOENT), or
+    /// somebody else could have changed it (EPERM).
     pub const UNKNOWN_IMAGE: u16 = 1;
     /// Request: as many cells as the operator allows.
     pub const TOO_MANY_CELLS: u16 = 2;
@@ -53,6 +54,8 @@ pub mod item {
     pub const INIT_DIED: u16 = 7;
     /// Clone: the set-up took too long.
     pub const SETUP_TIMEOUT: u16 = 8;
+    /// Clone: going to the root of the image.
+    pub const ENTER_IMAGE: u16 = 9;
 
     /// [`Stage::IdMap`](crate::stage::Stage::IdMap): writing the map of the outer namespace.
     pub const OUTER_MAP: u16 = 1;
@@ -106,10 +109,7 @@ pub fn for_failure(failure: &SetupFailure, signs: &HostSigns) -> Option<Remedy> 
 
 fn for_request(failure: &SetupFailure) -> Option<Remedy> {
     match failure.item {
-        item::UNKNOWN_IMAGE => Some(remedy(
-            "the keeper does not know this image",
-            "use the image `host`, or install the image on this host first",
-        )),
+        item::UNKNOWN_IMAGE => Some(for_image(failure)),
         item::TOO_MANY_CELLS => Some(remedy(
             "as many cells exist as the configuration allows",
             "wait until a job ends, or raise the number of concurrent jobs",
@@ -120,6 +120,28 @@ fn for_request(failure: &SetupFailure) -> Option<Remedy> {
         )),
         _ => None,
     }
+}
+
+fn for_image(failure: &SetupFailure) -> Remedy {
+    let errno = Errno::from_raw(failure.errno);
+    if errno == Errno::ENOENT {
+        return remedy(
+            "the root file system of the image is in no store that the keeper knows",
+            "make it: `brig image build NAME` or `brig image import`; if it is in a store of its own, name that in \
+             `images_dirs` of the configuration",
+        );
+    }
+    if errno == Errno::EPERM || errno == Errno::EACCES {
+        return remedy(
+            "others than root and the user who runs Brig could change the image, or cells may not read it",
+            "give the store of images to root or to the user who runs Brig, and set its modes: `chmod -R go-w STORE` \
+             and `chmod go+rx STORE/roots/*/`",
+        );
+    }
+    remedy(
+        "the root file system of the image cannot be used",
+        "make it again: `brig image build NAME`",
+    )
 }
 
 fn for_cgroup(failure: &SetupFailure, signs: &HostSigns) -> Option<Remedy> {

@@ -294,7 +294,7 @@ while True: swapoff(0)";
 fn keeper_with_spare(name: &str) -> Keeper {
     let mut config = config(name);
     config.spares = 1;
-    config.prewarm = Some((Level::Workstation, small()));
+    config.prewarm = Some((ImageDigest::HOST, Level::Workstation, small()));
     let mut keeper = Keeper::start(&config);
     // A probe of this kind is answered by the spare, when it is there; the second one finds it in any case.
     keeper.await_spare();

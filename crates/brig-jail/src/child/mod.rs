@@ -86,7 +86,10 @@ fn build(init: &InitSide) -> Result<Supervised, Ending> {
 
 /// The story of the stub. It ends in `execve` or in an exit code.
 fn stub_story(stub: StubSide) -> u8 {
-    match lock_down(&stub.inner) {
+    // PID 1 starts in the root of the image. There the stub would keep hold of the old tree of mounts, while the old root
+    // is exchanged for the new one in every process that is in it.
+    let left = nix::unistd::chdir("/").map_err(at(Stage::Clone, 1));
+    match left.and_then(|()| lock_down(&stub.inner)) {
         Ok(Some(locked)) => {
             drop(stub);
             locked.wait_and_execute()

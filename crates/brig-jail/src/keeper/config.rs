@@ -2,7 +2,7 @@
 //! level, the keeper clamps them and takes everything else from here.
 
 use crate::plan::DisabledLayer;
-use crate::protocol::{CellLimits, Level};
+use crate::protocol::{CellLimits, ImageDigest, Level};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -94,7 +94,7 @@ pub struct KeeperConfig {
     /// Prepared cells that are kept ready.
     pub spares: usize,
     /// The first spare is built for this before any request comes.
-    pub prewarm: Option<(Level, CellLimits)>,
+    pub prewarm: Option<(ImageDigest, Level, CellLimits)>,
     /// Every requested limit is clamped to these.
     pub ceilings: CellLimits,
     /// Cells at once, spares included.
@@ -107,6 +107,9 @@ pub struct KeeperConfig {
     pub minimum_level: Level,
     /// The host image.
     pub host_image: HostImage,
+    /// Stores of images, first wins. Cells see nothing of them but the root that a request names by its digest.
+    #[serde(default)]
+    pub images: Vec<PathBuf>,
     /// What to do where the kernel refuses a new `/proc`.
     pub synthetic_proc: SyntheticProc,
     /// Layers that a control arm turns off; init refuses every one without the build feature `control-arms`.
@@ -141,6 +144,7 @@ impl KeeperConfig {
                 python: PathBuf::from("/usr/bin/python3"),
                 read_only: Vec::new(),
             },
+            images: Vec::new(),
             synthetic_proc: SyntheticProc::Forbidden,
             disabled: Vec::new(),
             without_capabilities: Vec::new(),

@@ -140,9 +140,7 @@ impl<'c> Keeper<'c> {
             cells: BTreeMap::new(),
             next_number: 1,
             draining: false,
-            wishes: config
-                .prewarm
-                .map(|(level, limits)| (ImageDigest::HOST, level, limits)),
+            wishes: config.prewarm,
             files_wanted: FilesUse::NotYet,
             spares_paused: false,
             daemon,

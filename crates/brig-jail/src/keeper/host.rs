@@ -6,15 +6,19 @@ use crate::cgroup::{CONTROLLER_MISSING, CgroupHost, Controllers};
 use crate::control::PlanMessage;
 use crate::embedded::{seal_data, seal_init};
 use crate::image::{HOST_NAME, plan_host_image};
+use crate::image_root::{open_root, plan_root};
 use crate::launch::NAMESPACES;
 use crate::outer::OuterNamespace;
-use crate::plan::{CellShape, DisabledLayer, JailPlan, LandlockPlan, Listener, ProcMount, Requirement};
+use crate::plan::{
+    CellShape, DisabledLayer, ImageEntry, JailPlan, LandlockPlan, Listener, ProcMount, Requirement,
+};
 use crate::policy::{self, CompiledPolicy};
 use crate::protocol::{CellLimits, CellReceipt, CgroupKind, ImageDigest, LayerState, Level, UidKind};
 use crate::remedy::item;
 use crate::stage::{SetupFailure, Stage};
 use nix::errno::Errno;
-use std::os::fd::OwnedFd;
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 /// Where a program may write.
@@ -39,9 +43,12 @@ pub(super) struct Host {
     pub(super) init: OwnedFd,
     policy: CompiledPolicy,
     proc_mount: ProcMount,
-    /// The packed plan of the last shape: cells of one shape have the same plan.
-    packed: Option<(CellShape, PlanMessage)>,
+    /// The packed plans of the kinds that were built last: cells of one kind have the same plan.
+    packed: VecDeque<(CellKind, PlanMessage)>,
 }
+
+/// So many kinds of cells are remembered.
+const PACKED_MAX: usize = 8;
 
 /// A plan on its way to PID 1.
 #[derive(Debug)]
@@ -66,7 +73,7 @@ impl Host {
             init,
             policy,
             proc_mount: ProcMount::Own,
-            packed: None,
+            packed: VecDeque::new(),
         })
     }
 
@@ -99,7 +106,7 @@ impl Host {
             && config.synthetic_proc == SyntheticProc::Allowed
         {
             self.proc_mount = ProcMount::Synthetic;
-            self.packed = None;
+            self.packed.clear();
             return true;
         }
         let no_listener = failure.stage == Stage::Syscalls && failure.errno == Errno::EBUSY as i32;
@@ -107,7 +114,7 @@ impl Host {
             // A filter of somebody outside (a container engine) already has the one listener of this process tree.
             if let Ok(policy) = policy::compile_without(Listener::None, &config.without_rules) {
                 self.policy = policy;
-                self.packed = None;
+                self.packed.clear();
                 return true;
             }
         }
@@ -148,7 +155,7 @@ impl Host {
     }
 
     /// The plan of a cell.
-    fn plan(&self, config: &KeeperConfig, shape: CellShape) -> JailPlan {
+    fn plan(&self, config: &KeeperConfig, shape: CellShape, image: Vec<ImageEntry>) -> JailPlan {
         let requirement = if config.is_optional(OptionalLayer::Landlock) {
             Requirement::Optional
         } else {
@@ -156,7 +163,7 @@ impl Host {
         };
         JailPlan {
             shape,
-            image: plan_host_image(&config.host_image),
+            image,
             proc_mount: self.proc_mount,
             host_name: HOST_NAME.to_owned(),
             landlock: LandlockPlan {
@@ -170,25 +177,48 @@ impl Host {
         }
     }
 
+    /// The root of an image, where it is not the host's.
+    pub(super) fn image_root(
+        config: &KeeperConfig,
+        image: ImageDigest,
+    ) -> Result<Option<OwnedFd>, SetupFailure> {
+        if image == ImageDigest::HOST {
+            return Ok(None);
+        }
+        let root = open_root(&config.images, image);
+        root.map(Some).map_err(no_image)
+    }
+
     /// The plan as it is sent.
     pub(super) fn packed_plan(
         &mut self,
         config: &KeeperConfig,
-        shape: CellShape,
-    ) -> Result<PackedPlan<'_>, Errno> {
-        if self.packed.as_ref().is_none_or(|(packed, _)| *packed != shape) {
-            let plan = self.plan(config, shape);
-            let message = PlanMessage::pack(&plan).map_err(|_serialisation| Errno::EINVAL)?;
-            self.packed = Some((shape, message));
+        kind: CellKind,
+    ) -> Result<PackedPlan<'_>, SetupFailure> {
+        let malformed = |errno: Errno| SetupFailure {
+            stage: Stage::Plan,
+            item: 0,
+            errno: errno as i32,
+        };
+        if !self.packed.iter().any(|(packed, _)| *packed == kind) {
+            let image = match Host::image_root(config, kind.image)? {
+                Some(root) => plan_root(root.as_fd()).map_err(no_image)?,
+                None => plan_host_image(&config.host_image),
+            };
+            let plan = self.plan(config, kind.shape, image);
+            let message = PlanMessage::pack(&plan).map_err(|_serialisation| malformed(Errno::EINVAL))?;
+            self.packed.truncate(PACKED_MAX - 1);
+            self.packed.push_front((kind, message));
         }
-        let (_, message) = self.packed.as_ref().ok_or(Errno::EINVAL)?;
+        let packed = self.packed.iter().find(|(packed, _)| *packed == kind);
+        let (_, message) = packed.ok_or(malformed(Errno::EINVAL))?;
         // One file per cell: readers of one open file would share its position.
         let sealed = message
             .memfd
             .as_deref()
             .map(|bytes| seal_data(c"brig-plan", bytes))
             .transpose();
-        let memfd = sealed.map_err(|error| crate::cgroup::errno_of(&error))?;
+        let memfd = sealed.map_err(|error| malformed(crate::cgroup::errno_of(&error)))?;
         Ok(PackedPlan {
             head: &message.head,
             memfd,
@@ -256,6 +286,14 @@ impl Host {
             image,
             shape: self.shape(config, limits),
         }
+    }
+}
+
+fn no_image(errno: Errno) -> SetupFailure {
+    SetupFailure {
+        stage: Stage::Request,
+        item: item::UNKNOWN_IMAGE,
+        errno: errno as i32,
     }
 }
 

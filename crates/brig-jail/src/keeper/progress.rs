@@ -114,19 +114,16 @@ impl Keeper<'_> {
         if let Phase::Building(building) = &mut cell.phase {
             building.progress = Progress::Planned;
         }
-        let sent = self
-            .host
-            .packed_plan(self.config, cell.kind.shape)
-            .and_then(|plan| {
-                let memfd: Vec<i32> = plan.memfd.iter().map(|memfd| memfd.as_raw_fd()).collect();
-                sys::send_record(cell.control.as_fd(), plan.head, &memfd)
-            });
-        if let Err(errno) = sent {
-            let failure = SetupFailure {
+        let sent = self.host.packed_plan(self.config, cell.kind).and_then(|plan| {
+            let memfd: Vec<i32> = plan.memfd.iter().map(|memfd| memfd.as_raw_fd()).collect();
+            let sent = sys::send_record(cell.control.as_fd(), plan.head, &memfd);
+            sent.map_err(|errno| SetupFailure {
                 stage: Stage::Plan,
                 item: 0,
                 errno: errno as i32,
-            };
+            })
+        });
+        if let Err(failure) = sent {
             self.set_up_failed(number, failure);
         }
     }

@@ -11,7 +11,7 @@ use crate::protocol::{
 use crate::remedy::item;
 use crate::stage::{SetupFailure, Stage};
 use nix::errno::Errno;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 pub(super) fn refusal(item: u16, errno: Errno) -> SetupFailure {
     SetupFailure {
@@ -118,13 +118,12 @@ impl Keeper<'_> {
         if self.draining {
             return Err(refusal(item::DRAINING, Errno::ESHUTDOWN));
         }
-        if image != ImageDigest::HOST {
-            return Err(refusal(item::UNKNOWN_IMAGE, Errno::ENOENT));
-        }
         let level = level.at_least(self.config.minimum_level);
         if let Some(obstacle) = self.host.obstacle(self.config, level) {
             return Err(obstacle);
         }
+        // Before anything is made for it, and before spares are given up for it.
+        drop(Host::image_root(self.config, image)?);
         let limits = limits.clamped_to(&self.config.ceilings);
         self.wishes = Some((image, level, limits));
         let kind = self.host.kind(self.config, image, &limits);
@@ -191,6 +190,7 @@ impl Keeper<'_> {
         if self.cells.len() >= self.config.max_cells {
             return Err(refusal(item::TOO_MANY_CELLS, Errno::EAGAIN));
         }
+        let root = Host::image_root(self.config, image)?;
         let cells = &self.cells;
         let outer = match &mut self.host.outer {
             Ok(outer) => outer,
@@ -205,6 +205,7 @@ impl Keeper<'_> {
             groups: groups.as_ref(),
             limits: &limits,
             outer: outer.namespace().as_fd(),
+            image: root.as_ref().map(OwnedFd::as_fd),
             uid_kind: outer.kind(),
             slot,
             init: self.host.init.as_fd(),

@@ -154,13 +154,22 @@ impl Keeper {
     }
 
     pub fn open_at(&mut self, level: Level, limits: CellLimits) -> Result<OpenCell, SetupFailure> {
+        self.open_image(ImageDigest::HOST, level, limits)
+    }
+
+    pub fn open_image(
+        &mut self,
+        image: ImageDigest,
+        level: Level,
+        limits: CellLimits,
+    ) -> Result<OpenCell, SetupFailure> {
         self.next += 1;
         let request = self.next;
         let network = Network::None;
         self.link
             .send(&Request::Open {
                 request,
-                image: ImageDigest::HOST,
+                image,
                 level,
                 network,
                 limits,
