@@ -3,7 +3,10 @@
 use crate::skip::Skip;
 use anyhow::Result;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// One trial. A [`Skip`] among the causes of its error is a skip, everything else a failure.
 pub fn trial(name: impl Into<String>, body: impl FnOnce() -> Result<()> + Send + 'static) -> Trial {
@@ -42,6 +45,30 @@ pub fn run_at_once(trials: Vec<Trial>, at_once: usize) -> ExitCode {
     let conclusion = libtest_mimic::run(&arguments, trials);
     crate::modes::take_back_groups();
     conclusion.exit_code()
+}
+
+/// How long the trials of each lane took so far.
+static LANES: Mutex<BTreeMap<&'static str, Duration>> = Mutex::new(BTreeMap::new());
+
+/// Runs a part of a lane and counts its time to it; [`tell_times`] says what came together.
+///
+/// # Errors
+/// Those of the part.
+pub fn in_lane<T>(lane: &'static str, part: impl FnOnce() -> Result<T>) -> Result<T> {
+    let began = Instant::now();
+    let outcome = part();
+    let mut lanes = LANES.lock().unwrap_or_else(PoisonError::into_inner);
+    *lanes.entry(lane).or_default() += began.elapsed();
+    outcome
+}
+
+/// Says how long each lane of this suite took, as `tests/run` collects it.
+#[expect(clippy::print_stderr, reason = "figures for whoever runs it")]
+pub fn tell_times(suite: &str) {
+    let lanes = LANES.lock().unwrap_or_else(PoisonError::into_inner);
+    for (lane, time) in lanes.iter().filter(|(_, time)| time.as_secs() > 0) {
+        eprintln!("took {} s: {suite} [{lane}]", time.as_secs());
+    }
 }
 
 /// Whether the long forms are wanted too (`tests/run --long`).

@@ -13,7 +13,7 @@ use brig_tests::record;
 use brig_tests::seen::Seen;
 use brig_tests::skip::Skip;
 use brig_tests::stage::Stage;
-use brig_tests::suite::{is_long, run, trial};
+use brig_tests::suite::{in_lane, is_long, run, tell_times, trial};
 use libtest_mimic::Trial;
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
@@ -48,7 +48,9 @@ fn main() -> ExitCode {
             .iter()
             .map(|arm| outside_bench(arm.title, &[Need::HarnessRoot], arm.body, &stage)),
     );
-    run(trials)
+    let code = run(trials);
+    tell_times("corpus");
+    code
 }
 
 fn in_mode(check: Check, mode: Mode, stage: &Arc<Stage>, bench: &Shared) -> Trial {
@@ -56,7 +58,7 @@ fn in_mode(check: Check, mode: Mode, stage: &Arc<Stage>, bench: &Shared) -> Tria
     trial(
         format!("{} {} [{}]", check.id, check.title, mode.name()),
         move || {
-            let outcome = outcome(check, mode, stage, &bench);
+            let outcome = in_lane(mode.name(), || outcome(check, mode, stage, &bench));
             record::on_backend(mode, check.id, check.title, &outcome);
             outcome
         },

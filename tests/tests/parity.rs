@@ -9,7 +9,7 @@ use brig_tests::exceptions;
 use brig_tests::modes::Mode;
 use brig_tests::skip::Skip;
 use brig_tests::stage::{Stage, source};
-use brig_tests::suite::{is_long, run, trial};
+use brig_tests::suite::{in_lane, is_long, run, tell_times, trial};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use std::process::ExitCode;
@@ -353,8 +353,9 @@ fn main() -> ExitCode {
                 wanted_now(&program, mode)?;
                 let jail = shared(&jail, || Bench::set_up(Arc::clone(&stage), Mode::BACKENDS[0]))?;
                 let bench = shared(&bench, || Bench::set_up(Arc::clone(&stage), mode))?;
-                let expected = shared(&reference, || told(jail, &program))?;
-                let outcome = compare(expected, &told(bench, &program)?);
+                let expected = shared(&reference, || in_lane("jail", || told(jail, &program)))?;
+                let found = in_lane(mode.name(), || told(bench, &program))?;
+                let outcome = compare(expected, &found);
                 match exceptions::of(&format!("parity {}", program.name), mode.cells)? {
                     Some(exception) => exceptions::judge(exception, outcome),
                     None => outcome,
@@ -362,7 +363,9 @@ fn main() -> ExitCode {
             }));
         }
     }
-    run(trials)
+    let code = run(trials);
+    tell_times("parity");
+    code
 }
 
 /// gVisor without a virtual machine takes its time: the small programs always, the rest in the long run.
