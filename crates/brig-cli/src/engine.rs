@@ -3,10 +3,9 @@
 
 use crate::abandoned;
 use crate::connect::{Place, is_root};
-use crate::exit_code::Exit;
+use crate::helper::KEEPER;
 use crate::keeper_config::{self, Prewarm};
 use crate::parts;
-use crate::process::name_process;
 use crate::remote::Remote;
 use crate::terminal::say;
 use anyhow::Context;
@@ -14,21 +13,17 @@ use brig_api::client::Address;
 use brig_core::spec::{IsolationLevel, JobDraft};
 use brig_daemon::{Config, Embedded};
 use brig_jail::client::KeeperLink;
-use brig_jail::embedded::{close_inherited_descriptors, spawn_keeper, take_inherited_socket};
-use brig_jail::keeper::{self, KeeperConfig};
+use brig_jail::embedded::spawn_keeper;
+use brig_jail::keeper;
 use brig_jail::protocol::Level;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitCode};
+use std::process::Child;
 use std::time::Duration;
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
-
-/// The word that makes a process of this file a keeper.
-const KEEPER: &str = "__keeper";
 
 /// How long a keeper may take to kill what is left. The cells of one job are gone in milliseconds.
 const KEEPER_END: Duration = Duration::from_secs(10);
@@ -189,36 +184,6 @@ fn embedded_config() -> anyhow::Result<Config> {
     config.listen.clear();
     config.metrics = None;
     Ok(config)
-}
-
-/// In a process that was started as a keeper: does its work. `None` in every other process.
-pub(crate) fn become_keeper_if_told() -> Option<ExitCode> {
-    let mut words = std::env::args_os().skip(1);
-    if words.next().is_none_or(|word| word != KEEPER) {
-        return None;
-    }
-    let done = words.next().context("a keeper needs its settings").and_then(keep);
-    Some(match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            say(format!("the keeper cannot work: {error:#}"));
-            ExitCode::from(Exit::Failed)
-        }
-    })
-}
-
-fn keep(settings: OsString) -> anyhow::Result<()> {
-    close_inherited_descriptors().context("cannot close what was inherited")?;
-    let settings = settings
-        .into_string()
-        .map_err(|_bytes| anyhow::anyhow!("the keeper's settings are not text"))?;
-    let mut config: KeeperConfig =
-        serde_json::from_str(&settings).context("the keeper's settings cannot be read")?;
-    config.init_image = crate::jail_init::JAIL_INIT.into();
-    name_process(c"brig-keeper");
-    let socket = take_inherited_socket().context("a keeper is started by brig itself")?;
-    keeper::run(&config, socket, None)?;
-    Ok(())
 }
 
 /// What tells a command to stop: Ctrl-C, a closed terminal, a supervisor.

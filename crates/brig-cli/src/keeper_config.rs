@@ -48,7 +48,7 @@ pub(crate) fn of(config: &Config, prewarm: Prewarm) -> KeeperConfig {
         count: config.root_ids.count,
     };
     keeper.spares = config.spares;
-    keeper.ceilings = cell_limits(&config.limits.ceiling).clamped_to(&CellLimits::CEILINGS);
+    keeper.ceilings = ceilings(config);
     keeper.host_image = HostImage {
         python: config.host_image.python.clone(),
         read_only: config.host_image.read_only.clone(),
@@ -65,6 +65,11 @@ pub(crate) fn of(config: &Config, prewarm: Prewarm) -> KeeperConfig {
     keeper
 }
 
+/// The most that a cell of any kind gets.
+pub(crate) fn ceilings(config: &Config) -> CellLimits {
+    cell_limits(&config.limits.ceiling).clamped_to(&CellLimits::CEILINGS)
+}
+
 fn level(isolation: IsolationLevel) -> Level {
     match isolation {
         IsolationLevel::Strict => Level::Strict,
@@ -77,7 +82,7 @@ fn nanos(duration: Duration) -> u64 {
 }
 
 /// A name for this data directory that is the same after a restart: leftovers are found by it.
-fn instance(data: &Path) -> String {
+pub(crate) fn instance(data: &Path) -> String {
     let full = data
         .canonicalize()
         .unwrap_or_else(|_not_there_yet| data.to_owned());

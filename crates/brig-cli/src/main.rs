@@ -3,18 +3,21 @@
 //! ```text
 //!  brig run ──▶ keeper (child, has the power) ◀──▶ engine in this process ◀── typed client, in memory
 //!  brig serve ▶ keeper (this process) ──▶ daemon (child, has none) ◀── gRPC ── brig submit, jobs, show, …
+//!                          └───────────▶ broker (child, where there is an engine: alone opens its socket)
 //! ```
 //!
 //! The keeper must be single-threaded, so what becomes a keeper or starts one is decided before any runtime exists.
 #![forbid(unsafe_code)]
 
 mod abandoned;
+mod broker_process;
 mod cli;
 mod command;
 mod connect;
 mod engine;
 mod exit_code;
 mod follow;
+mod helper;
 mod inputs;
 mod jail_init;
 mod job_options;
@@ -39,7 +42,7 @@ use terminal::say;
 
 fn main() -> ExitCode {
     // Before the command line is parsed: a keeper is started for every embedded run, and parsing costs time.
-    if let Some(code) = engine::become_keeper_if_told() {
+    if let Some(code) = helper::become_if_told() {
         return code;
     }
     let cli = match Cli::try_parse() {

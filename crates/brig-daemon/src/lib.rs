@@ -20,7 +20,7 @@ mod metrics;
 pub mod telemetry;
 mod wiring;
 
-pub use config::{Config, ConfigError};
+pub use config::{Config, ConfigError, DockerConfig};
 pub use engine::EngineError;
 pub use exit_code::ExitCode;
 pub use grpc::connection::Listeners;

@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 /// Descriptors that one reply carries at most.
 pub const REPLY_DESCRIPTORS_MAX: usize = 5;
 
+/// The first record of all, which the daemon finds when it starts; its descriptor is the engine broker's socket.
+pub(crate) const HAND_OVER: &[u8] = b"brig: the daemon's sockets";
+
 /// Why a record could not be sent or received.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
@@ -62,9 +65,17 @@ impl KeeperLink {
         KeeperLink { socket }
     }
 
-    /// In the process that [`crate::keeper::serve`] started: takes the link over from standard input.
-    pub fn inherited() -> io::Result<KeeperLink> {
-        Ok(KeeperLink::new(crate::embedded::take_inherited_socket()?))
+    /// In the process that [`crate::keeper::serve`] started: takes the link over from standard input, and the socket of the
+    /// engine broker, if there is one.
+    pub fn inherited() -> io::Result<(KeeperLink, Option<OwnedFd>)> {
+        let link = KeeperLink::new(crate::embedded::take_inherited_socket()?);
+        let mut record = [0; HAND_OVER.len() + 1];
+        // It was sent before this process was started.
+        let (length, descriptors) = sys::receive_record(link.as_fd(), &mut record, 1)?;
+        if record.get(..length) != Some(HAND_OVER) {
+            return Err(io::Error::other("the keeper's first record is another one"));
+        }
+        Ok((link, descriptors.into_iter().next()))
     }
 
     /// Sends one request.

@@ -7,7 +7,10 @@
 //! | Landlock | read and write the data directory, read its own process and randomness; no new TCP listener or connection; no signal to and no abstract socket of other processes |
 //! | seccomp | the calls of a threaded server with SQLite; no program is executed, no process made, no socket opened, no memory made executable, no file's mode or owner changed |
 
+mod broker;
 mod calls;
+
+pub use broker::confine_broker;
 
 use crate::bpf::{Architecture, foreign_abi};
 use crate::protocol::LayerState;

@@ -2,6 +2,7 @@
 //! keeper's child (`serve`), and the sealed copy of `brig-jail-init` that every cell executes.
 
 use crate::client::{KeeperLink, keeper_socketpair};
+use crate::record::RecordSocket;
 use crate::sys::parent as sys;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -23,6 +24,17 @@ pub fn spawn_keeper<A: AsRef<OsStr>>(
     let (keeper_end, daemon_end) = keeper_socketpair()?;
     let child = spawn_with_socket(program, args, keeper_end)?;
     Ok((KeeperLink::new(daemon_end), child))
+}
+
+/// Starts `program args…` as the engine broker of this process; it finds its end of the socket with
+/// [`take_inherited_socket`], and ends when the returned one is closed.
+pub fn spawn_broker<A: AsRef<OsStr>>(
+    program: &Path,
+    args: impl IntoIterator<Item = A>,
+) -> io::Result<(OwnedFd, Child)> {
+    let (broker_end, daemon_end) = RecordSocket::pair()?;
+    let child = spawn_with_socket(program, args, broker_end.into_inner())?;
+    Ok((daemon_end.into_inner(), child))
 }
 
 /// Variables that keeper and daemon get. The rest of an operator's environment may hold secrets that are no business of

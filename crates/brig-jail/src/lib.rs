@@ -48,6 +48,7 @@ pub mod policy;
 pub mod protocol;
 pub mod record;
 pub mod remedy;
+pub mod restart;
 pub mod stage;
 mod supervise;
 mod sys;

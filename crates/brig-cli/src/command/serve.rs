@@ -1,17 +1,18 @@
 //! `brig serve`: the keeper in this process, the daemon as its child. The child runs the same file with the same
 //! options, so both read one configuration.
 
+use crate::broker_process;
 use crate::connect::{default_data, default_socket};
 use crate::keeper_config::{self, Prewarm};
 use crate::parts::{self, Brought, PartsError};
 use crate::process::name_process;
 use crate::terminal::say;
-use brig_daemon::config::ListenAddress;
+use brig_daemon::config::{DockerConfig, ListenAddress};
 use brig_daemon::{Config, ConfigError, ExitCode as DaemonExit, Listeners, ServeError, Shutdown, telemetry};
 use brig_jail::client::KeeperLink;
 use brig_jail::confine::{DaemonConfinement, confine_daemon};
 use brig_jail::embedded::close_inherited_descriptors;
-use brig_jail::keeper::{self, ExitReason, KeeperError};
+use brig_jail::keeper::{self, ExitReason, KeeperError, Programs};
 use brig_jail::protocol::LayerState;
 use brig_jail::remedy::HostSigns;
 use std::ffi::OsString;
@@ -35,6 +36,8 @@ Examples:
   brig serve --listen unix:/run/brig/brig.sock --listen tcp:127.0.0.1:7070
   brig serve --data /srv/brig --max-concurrent 16 --metrics 127.0.0.1:9464
   brig serve --config /etc/brig.toml
+  brig serve --docker                                 a container engine beside the jail: brig run --backend docker
+  brig serve --docker=/run/podman/podman.sock
 
 Exit status:
   0   stopped by a signal, every job was given its end
@@ -64,6 +67,9 @@ pub(crate) struct Args {
     /// Serve metrics as Prometheus text here
     #[arg(long, value_name = "HOST:PORT")]
     metrics: Option<SocketAddr>,
+    /// Run jobs in containers too, of the engine at this socket [default: /run/docker.sock, or what the file says]
+    #[arg(long, value_name = "SOCKET", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    docker: Option<String>,
 }
 
 impl Args {
@@ -89,6 +95,12 @@ impl Args {
         }
         config.max_concurrent = self.max_concurrent.unwrap_or(config.max_concurrent);
         config.metrics = self.metrics.or(config.metrics);
+        if let Some(socket) = &self.docker {
+            let docker = config.docker.get_or_insert_default();
+            if !socket.is_empty() {
+                docker.socket = DockerConfig::socket_of(socket);
+            }
+        }
         config.check()?;
         Ok(config)
     }
@@ -119,8 +131,17 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     }
     let words = std::env::args_os().skip(2);
     let daemon_args: Vec<OsString> = std::iter::once("__daemon".into()).chain(words).collect();
+    let broker_args = match broker_words(&config) {
+        Ok(words) => words,
+        Err(error) => return refuse(&format!("{error:#}"), DaemonExit::BadConfig),
+    };
     let sockets = socket_names(&config);
-    let ended = keeper::serve(&keeper_config, Path::new("/proc/self/exe"), &daemon_args);
+    let programs = Programs {
+        program: Path::new("/proc/self/exe"),
+        daemon: &daemon_args,
+        broker: broker_args.as_deref(),
+    };
+    let ended = keeper::serve(&keeper_config, programs);
     sockets.iter().for_each(|name| remove_socket(name));
     match ended {
         Ok(ExitReason::Drained | ExitReason::DaemonGone(Some(STOPPED_EARLY))) => ExitCode::SUCCESS,
@@ -136,6 +157,16 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     }
 }
 
+/// What starts the engine broker, where there is an engine.
+fn broker_words(config: &Config) -> anyhow::Result<Option<Vec<OsString>>> {
+    let Some(docker) = &config.docker else {
+        return Ok(None);
+    };
+    let instance = keeper_config::instance(&config.data);
+    let broker = broker_process::config_of(config, docker, instance)?;
+    Ok(Some(broker_process::words(&broker)?))
+}
+
 fn keeper_exit(error: &KeeperError) -> DaemonExit {
     match error {
         KeeperError::RangeOverlap { .. } => DaemonExit::BadConfig,
@@ -143,6 +174,7 @@ fn keeper_exit(error: &KeeperError) -> DaemonExit {
         | KeeperError::SealInit(_)
         | KeeperError::Policy(_)
         | KeeperError::StartDaemon(_)
+        | KeeperError::StartBroker(_)
         | KeeperError::GiveUp { .. }
         | KeeperError::Loop { .. } => DaemonExit::Internal,
     }
@@ -163,7 +195,7 @@ fn daemon(args: &Args) -> Result<DaemonExit, (String, DaemonExit)> {
     telemetry::init(config.log);
     name_process(c"brig-daemon");
     let internal = |error: &dyn std::error::Error| (chain(error), DaemonExit::Internal);
-    let link = KeeperLink::inherited().map_err(|error| internal(&error))?;
+    let (link, _broker) = KeeperLink::inherited().map_err(|error| internal(&error))?;
     let signs = HostSigns::gather();
     let listeners = Listeners::bind(&config).map_err(|error| (chain(&error), DaemonExit::from(&error)))?;
     let ready = ready_line(&config, &listeners);

@@ -81,6 +81,8 @@ pub(super) struct Keeper<'c> {
     /// A spare could not be built: none is tried until a request succeeds, lest the keeper spins.
     pub(super) spares_paused: bool,
     daemon: Option<Pid>,
+    /// The engine broker. It serves the daemon and ends after it; the keeper only waits for that.
+    pub(super) broker: Option<Pid>,
     daemon_exit: Option<i32>,
     stop_signals: u32,
     exit: Option<ExitReason>,
@@ -144,6 +146,7 @@ impl<'c> Keeper<'c> {
             files_wanted: FilesUse::NotYet,
             spares_paused: false,
             daemon,
+            broker: None,
             daemon_exit: None,
             stop_signals: 0,
             exit: None,
@@ -240,6 +243,8 @@ impl<'c> Keeper<'c> {
             if Some(reaped.pid) == self.daemon {
                 self.daemon_exit = Some(exit_code(reaped.status));
                 self.daemon_is_gone();
+            } else if Some(reaped.pid) == self.broker {
+                self.broker = None;
             } else {
                 self.child_is_reaped(reaped);
             }
@@ -321,6 +326,10 @@ impl<'c> Keeper<'c> {
             nix::sys::signal::kill(daemon, Signal::SIGKILL).ok();
             self.wait_for_the_last()?;
         }
+        if let Some(broker) = self.broker.take() {
+            // Its engine does not answer. It is the first of a process group: the worker goes with it.
+            nix::sys::signal::killpg(broker, Signal::SIGKILL).ok();
+        }
         if let Some(groups) = &self.host.cgroups {
             groups.remove();
         }
@@ -330,7 +339,9 @@ impl<'c> Keeper<'c> {
     /// Turns until cells and daemon are gone, at most for a while.
     fn wait_for_the_last(&mut self) -> Result<(), KeeperError> {
         let deadline = Moment::now().plus(GOODBYE_NANOS);
-        while (!self.cells.is_empty() || self.daemon_is_dying()) && Moment::now() < deadline {
+        while (!self.cells.is_empty() || self.daemon_is_dying() || self.broker.is_some())
+            && Moment::now() < deadline
+        {
             self.turn_bounded()?;
         }
         Ok(())

@@ -29,7 +29,7 @@ mod spares;
 pub use config::{
     CgroupUse, DEFAULT_ROOT_RANGE, HostImage, IdRange, KeeperConfig, OptionalLayer, SyntheticProc, UidSource,
 };
-pub use serve::{run, serve};
+pub use serve::{Programs, run, serve};
 
 pub use crate::image::{HostImageError, check_host_image, identity};
 
@@ -74,6 +74,9 @@ pub enum KeeperError {
     /// The daemon could not be started.
     #[error("failed to start the daemon")]
     StartDaemon(#[source] io::Error),
+    /// The engine broker could not be started.
+    #[error("failed to start the engine broker")]
+    StartBroker(#[source] io::Error),
     /// The keeper could not give up its power. It must not go on.
     #[error("the keeper failed to {act}")]
     GiveUp {

@@ -20,7 +20,7 @@ use brig_jail::client::KeeperLink;
 use brig_jail::embedded::take_inherited_socket;
 use brig_jail::exec_spec::{ExecSpec, RunnerChannel};
 use brig_jail::files::{CellPath, FileReply, FileRequest, FrameReader};
-use brig_jail::keeper::{ExitReason, KeeperConfig, run, serve};
+use brig_jail::keeper::{ExitReason, KeeperConfig, Programs, run, serve};
 use brig_jail::protocol::{
     CellFacts, CellLimits, CellNumber, CellReceipt, ImageDigest, KillReason, Level, Network, Reply, Request,
 };
@@ -60,11 +60,15 @@ pub fn be_keeper_if_asked() -> Option<ExitCode> {
     let mut config: KeeperConfig = serde_json::from_str(&args.next()?).unwrap();
     config.init_image = std::fs::read(args.next()?).unwrap().into();
     let reason = match args.next() {
-        Some(daemon) => serve(
-            &config,
-            Path::new(&daemon),
-            &args.map(OsString::from).collect::<Vec<_>>(),
-        ),
+        Some(program) => {
+            let daemon: Vec<OsString> = args.map(OsString::from).collect();
+            let programs = Programs {
+                program: Path::new(&program),
+                daemon: &daemon,
+                broker: None,
+            };
+            serve(&config, programs)
+        }
         None => run(&config, take_inherited_socket().unwrap(), None),
     };
     Some(match reason.unwrap() {
