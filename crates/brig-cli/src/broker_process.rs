@@ -8,7 +8,6 @@ use crate::terminal::say;
 use anyhow::Context;
 use brig_backend::docker::broker::{self, BrokerConfig, WarmPool};
 use brig_backend::docker::protocol::{BackendName, HealthState, PoolCounts, Reply, encode};
-use brig_backend::images;
 use brig_daemon::{Config, DockerConfig};
 use brig_jail::confine::confine_broker;
 use brig_jail::embedded::{close_inherited_descriptors, take_inherited_socket};
@@ -16,20 +15,10 @@ use brig_jail::record::RecordSocket;
 use brig_jail::restart::{Helper, WorkerEnd, keep_working};
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use tracing_subscriber::EnvFilter;
 
 /// The word that makes a process of this file a broker.
 pub(crate) const BROKER: &str = "__broker";
-
-/// Where images are.
-pub(crate) fn images_dirs(config: &Config) -> Vec<PathBuf> {
-    if config.images_dirs.is_empty() {
-        images::default_directories()
-    } else {
-        config.images_dirs.clone()
-    }
-}
 
 /// The broker's configuration: what the daemon itself never decides.
 pub(crate) fn config_of(
@@ -37,7 +26,7 @@ pub(crate) fn config_of(
     docker: &DockerConfig,
     instance: String,
 ) -> anyhow::Result<BrokerConfig> {
-    let mut broker = BrokerConfig::new(instance, images_dirs(config));
+    let mut broker = BrokerConfig::new(instance, keeper_config::images_dirs(config));
     broker.socket.clone_from(&docker.socket);
     broker.backends = docker
         .runtimes
@@ -129,6 +118,7 @@ fn log_warnings() {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::PathBuf;
 
     #[test]
     fn the_operators_words_reach_the_broker() {

@@ -1,12 +1,13 @@
 //! From the operator's configuration to the keeper's: what the daemon itself never decides.
 
 use crate::jail_init::JAIL_INIT;
+use brig_backend::images;
 use brig_core::limits::Limits;
 use brig_core::spec::{IsolationLevel, JobDraft};
 use brig_daemon::Config;
 use brig_jail::keeper::{HostImage, IdRange, KeeperConfig, OptionalLayer};
 use brig_jail::protocol::{CellLimits, ImageDigest, Level};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Which cell a keeper builds before it is asked.
@@ -53,6 +54,7 @@ pub(crate) fn of(config: &Config, prewarm: Prewarm) -> KeeperConfig {
         python: config.host_image.python.clone(),
         read_only: config.host_image.read_only.clone(),
     };
+    keeper.images = images_dirs(config);
     keeper.wall_ceiling_nanos = nanos(config.limits.ceiling.wall);
     keeper.lease_ceiling_nanos = nanos(config.lease);
     keeper.minimum_level = level(config.isolation);
@@ -63,6 +65,15 @@ pub(crate) fn of(config: &Config, prewarm: Prewarm) -> KeeperConfig {
     };
     control_arms(&mut keeper);
     keeper
+}
+
+/// Where images are.
+pub(crate) fn images_dirs(config: &Config) -> Vec<PathBuf> {
+    if config.images_dirs.is_empty() {
+        images::default_directories()
+    } else {
+        config.images_dirs.clone()
+    }
 }
 
 /// The most that a cell of any kind gets.

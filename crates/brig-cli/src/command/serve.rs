@@ -125,6 +125,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         return refuse(&error, DaemonExit::StoreUnusable);
     }
     name_process(c"brig-keeper");
+    make_images_directory(&config);
     let keeper_config = keeper_config::of(&config, Prewarm::defaults(&config));
     if let Err(error) = keeper::check_host_image(&keeper_config.host_image) {
         return refuse(&format!("images.host: {}", chain(&error)), DaemonExit::BadConfig);
@@ -233,7 +234,11 @@ fn daemon(args: &Args) -> Result<DaemonExit, (String, DaemonExit)> {
 fn confinement(config: &Config) -> DaemonConfinement {
     DaemonConfinement {
         writable: vec![config.data.clone()],
-        readable: Vec::new(),
+        // The catalogue of images, which grows while the daemon runs.
+        readable: keeper_config::images_dirs(config)
+            .into_iter()
+            .filter(|directory| directory.is_dir())
+            .collect(),
     }
 }
 
@@ -277,6 +282,15 @@ fn make_data_directory(config: &Config) -> Result<(), String> {
     builder
         .create(&config.data)
         .map_err(|error| format!("cannot make {}: {error}", config.data.display()))
+}
+
+/// The first directory of images, so that the daemon and the broker can be given it before it has any. Where it cannot be made
+/// there are no images in it.
+fn make_images_directory(config: &Config) {
+    if let Some(first) = keeper_config::images_dirs(config).first() {
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o755).create(first).ok();
+    }
 }
 
 fn refuse(text: &str, code: DaemonExit) -> ExitCode {
