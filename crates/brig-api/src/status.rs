@@ -242,6 +242,9 @@ impl ServiceError {
             BackendError::Lost(what) => Self::Unavailable {
                 what: (*what).to_owned(),
             },
+            BackendError::Interrupted(reason) => Self::Unavailable {
+                what: format!("the cell ({reason})"),
+            },
             BackendError::Io { .. } | BackendError::Protocol(_) => Self::Internal {
                 correlation_id: correlate(),
             },

@@ -11,6 +11,7 @@
 use async_trait::async_trait;
 use brig_backend::{JailBackend, JailConfig};
 use brig_core::backend::{Backend, Bulk, CellRequest, Execution, OutputPiece, OutputSink, Start};
+use brig_core::id::JobId;
 use brig_core::limits::LimitsPolicy;
 use brig_core::spec::{BackendName, ImageName, IsolationLevel, NetworkPolicy};
 use brig_jail::embedded::spawn_keeper;
@@ -85,6 +86,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 async fn job(backend: &JailBackend, level: IsolationLevel) -> Result<[Duration; 3], Box<dyn Error>> {
     let limits = LimitsPolicy::default().default;
     let request = CellRequest {
+        job: JobId::generate(),
         backend: BackendName::jail(),
         image: ImageName::host(),
         isolation: level,

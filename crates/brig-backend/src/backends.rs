@@ -73,11 +73,13 @@ impl Backend for Backends {
 mod tests {
     use super::*;
     use crate::fake::FakeBackend;
+    use brig_core::id::JobId;
     use brig_core::limits::LimitsPolicy;
     use brig_core::spec::{ImageName, IsolationLevel, NetworkPolicy};
 
     fn request(backend: &str) -> CellRequest {
         CellRequest {
+            job: JobId::generate(),
             backend: BackendName(backend.to_owned()),
             image: ImageName::host(),
             isolation: IsolationLevel::Strict,

@@ -6,7 +6,7 @@
 use crate::event::StreamName;
 use crate::exit::{ExitFacts, KillCause};
 use crate::fault::Fault;
-use crate::id::FileId;
+use crate::id::{FileId, JobId};
 use crate::limits::{Bytes, Limits};
 use crate::outcome::{CollectedFile, Exception, Failure, SkippedFile};
 use crate::receipt::Receipt;
@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 /// Which cell is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CellRequest {
+    /// For which job: to find its cell from outside. Nothing that the program can see.
+    pub job: JobId,
     /// Which backend.
     pub backend: BackendName,
     /// Which image.
@@ -198,9 +200,12 @@ pub enum BackendError {
     /// No such image.
     #[error("there is no image named {0}")]
     UnknownImage(String),
-    /// The keeper or the engine is gone.
+    /// The keeper is gone, and with it every cell: a daemon cannot go on.
     #[error("{0} is gone")]
     Lost(&'static str),
+    /// The cell went away without being asked to: by hand, with its engine, with the engine's broker. Others go on.
+    #[error("{0}")]
+    Interrupted(String),
     /// Something else broke.
     #[error("failed to {act}")]
     Io {
@@ -222,7 +227,7 @@ impl BackendError {
         match self {
             Self::Setup { .. } => Fault::Host,
             Self::UnknownImage(_) => Fault::Caller,
-            Self::Lost(_) => Fault::Transient,
+            Self::Lost(_) | Self::Interrupted(_) => Fault::Transient,
             Self::Io { .. } => Fault::Host,
             Self::Protocol(_) => Fault::Bug,
         }
@@ -252,6 +257,10 @@ impl BackendError {
             Self::Lost(what) => Failure::Interrupted {
                 retryable: true,
                 reason: format!("{what} is gone"),
+            },
+            Self::Interrupted(reason) => Failure::Interrupted {
+                retryable: true,
+                reason: reason.clone(),
             },
             Self::Io { .. } | Self::Protocol(_) => Failure::InternalError {
                 correlation_id: correlation_id(),

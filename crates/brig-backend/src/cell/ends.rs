@@ -38,7 +38,6 @@ pub(crate) enum ReadEnd {
     /// A pipe whose other end is in the cell.
     Pipe(pipe::Receiver),
     /// A channel of this process; it ends when the cell does.
-    #[expect(dead_code, reason = "cells of an engine are reached through it")]
     Channel(Box<dyn AsyncRead + Send + Sync + Unpin>),
 }
 
@@ -47,7 +46,6 @@ pub(crate) enum WriteEnd {
     /// A pipe whose other end is in the cell.
     Pipe(pipe::Sender),
     /// A channel of this process.
-    #[expect(dead_code, reason = "cells of an engine are reached through it")]
     Channel(Box<dyn AsyncWrite + Send + Sync + Unpin>),
 }
 

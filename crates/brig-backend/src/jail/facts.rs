@@ -38,7 +38,8 @@ fn call_name(number: u32) -> String {
     brig_jail::policy::call_name(number).map_or_else(|| format!("syscall_{number}"), str::to_owned)
 }
 
-fn cause(reason: KillReason) -> KillCause {
+/// Why it was killed, in the words of the core.
+pub(crate) fn cause(reason: KillReason) -> KillCause {
     match reason {
         KillReason::Cancelled => KillCause::Cancelled,
         KillReason::OutputLimit => KillCause::OutputLimit,
@@ -49,7 +50,7 @@ fn cause(reason: KillReason) -> KillCause {
 }
 
 /// Why we kill, in the keeper's words.
-pub(super) fn reason(cause: KillCause) -> KillReason {
+pub(crate) fn reason(cause: KillCause) -> KillReason {
     match cause {
         KillCause::Cancelled => KillReason::Cancelled,
         KillCause::OutputLimit => KillReason::OutputLimit,

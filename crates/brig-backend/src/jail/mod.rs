@@ -20,6 +20,7 @@ use brig_jail::protocol::{CellLimits, ImageDigest, Level, Network};
 use brig_jail::remedy::{self, HostSigns};
 use brig_jail::stage::SetupFailure;
 use cell::JailCell;
+pub(crate) use facts::{cause, reason};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::timeout;
@@ -194,6 +195,7 @@ impl Backend for JailBackend {
 
     async fn open(&self, request: &CellRequest) -> Result<Box<dyn Environment>, BackendError> {
         let CellRequest {
+            job: _,
             backend: _,
             image,
             isolation,
@@ -239,6 +241,6 @@ pub fn cell_limits(limits: &Limits) -> CellLimits {
     }
 }
 
-fn nanos(time: Duration) -> u64 {
+pub(crate) fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

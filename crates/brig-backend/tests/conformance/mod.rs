@@ -8,7 +8,7 @@ use brig_core::backend::{
     ProgramReport, Start,
 };
 use brig_core::exit::{ExitFacts, KillCause, MainExit};
-use brig_core::id::FileId;
+use brig_core::id::{FileId, JobId};
 use brig_core::limits::{Bytes, Limits, LimitsPolicy, LimitsRequest};
 use brig_core::spec::{BackendName, ImageName, IsolationLevel, NetworkPolicy, OutputPattern};
 use std::sync::{Arc, Mutex};
@@ -95,6 +95,7 @@ pub fn limits(change: impl FnOnce(&mut LimitsRequest)) -> Limits {
 
 pub fn request(level: IsolationLevel, limits: Limits) -> CellRequest {
     CellRequest {
+        job: JobId::generate(),
         backend: BackendName::jail(),
         image: ImageName::host(),
         isolation: level,

@@ -5,11 +5,14 @@ use super::verdict::Unfinished;
 use brig_core::TenantId;
 use brig_core::backend::{Bulk, CellRequest, Execution, Start, Upload};
 use brig_core::spec::{Content, EnvValue, JobSpec, Program};
+use brig_core::store::Job;
 use std::time::Instant;
 
 /// Which cell a job needs.
-pub(crate) fn cell_request(spec: &JobSpec) -> CellRequest {
+pub(crate) fn cell_request(job: &Job) -> CellRequest {
+    let spec = &job.spec;
     CellRequest {
+        job: job.id,
         backend: spec.backend.clone(),
         image: spec.image.clone(),
         isolation: spec.isolation,

@@ -81,12 +81,7 @@ async fn live(
     let inputs = engine.inputs(&job.tenant, &spec).await?;
     let mut execution = engine.execution(&job.tenant, spec, seat.lease_until()).await?;
 
-    let cell = cell.insert(
-        engine
-            .backend
-            .open(&super::inputs::cell_request(&job.spec))
-            .await?,
-    );
+    let cell = cell.insert(engine.backend.open(&super::inputs::cell_request(job)).await?);
     seat.attach(cell.control());
     let receipt = cell.receipt().clone();
     journal.tell(EventBody::Started {
