@@ -34,6 +34,7 @@ pub(crate) enum Command {
     Show(command::show::Args),
     Logs(command::logs::Args),
     Cancel(command::cancel::Args),
+    Image(command::image::Args),
     Doctor(command::doctor::Args),
     Bench(command::bench::Args),
     Completions(command::completions::Args),

@@ -11,12 +11,16 @@
 //! for ever what a program saw. [`catalog`] reads (the daemon, the broker, the command line), [`store`] writes (the command
 //! line alone). Whatever runs in a cell can see nothing of a store but the root that it was given.
 
+mod beneath;
+pub mod build;
 pub mod catalog;
 mod check;
 pub mod definition;
 pub mod error;
 pub mod meta;
 pub mod name;
+pub mod packages;
+mod pattern;
 pub mod store;
 pub mod tar;
 
