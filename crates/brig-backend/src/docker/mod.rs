@@ -14,6 +14,7 @@ mod broker_link;
 mod cell;
 mod facts;
 mod mux;
+pub mod examine;
 pub mod protocol;
 mod receipt;
 mod wire;
