@@ -167,7 +167,7 @@ async fn end_keeper(mut keeper: Child) {
 }
 
 /// The configuration of an embedded engine: what `BRIG_CONFIG` names, with what makes it embedded.
-fn embedded_config() -> anyhow::Result<Config> {
+pub(crate) fn embedded_config() -> anyhow::Result<Config> {
     let base = if is_root() {
         Config::default()
     } else {

@@ -15,6 +15,7 @@ mod cli;
 mod command;
 mod connect;
 mod engine;
+mod engine_check;
 mod exit_code;
 mod follow;
 mod helper;
