@@ -2,23 +2,27 @@
 //! smaller: the keeper is a child of this process, the store is temporary, and the wire is a pipe in memory.
 
 use crate::abandoned;
+use crate::broker_process;
 use crate::connect::{Place, is_root};
+use crate::engine_check::docker_of;
 use crate::helper::KEEPER;
+use crate::job_options::UsageError;
 use crate::keeper_config::{self, Prewarm};
-use crate::parts;
+use crate::parts::{self, Means};
 use crate::remote::Remote;
 use crate::terminal::say;
 use anyhow::Context;
 use brig_api::client::Address;
-use brig_core::spec::{IsolationLevel, JobDraft};
-use brig_daemon::{Config, Embedded};
-use brig_jail::client::KeeperLink;
-use brig_jail::embedded::spawn_keeper;
+use brig_backend::docker::examine::cannot_open;
+use brig_core::spec::{BackendName, IsolationLevel, JobDraft};
+use brig_daemon::{Config, DockerConfig, Embedded};
+use brig_jail::embedded::{spawn_broker, spawn_keeper};
 use brig_jail::keeper;
 use brig_jail::protocol::Level;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use std::io::IsTerminal;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::Duration;
@@ -41,8 +45,8 @@ pub(crate) enum Engine {
 #[derive(Debug)]
 pub(crate) struct Own {
     config: Config,
-    link: Option<KeeperLink>,
-    keeper: Child,
+    means: Option<Means>,
+    helper: Child,
     daemon: Option<Embedded>,
     /// The temporary store; removed in the end.
     data: Option<PathBuf>,
@@ -83,29 +87,63 @@ impl Engine {
 impl Own {
     fn prepare(expected: Option<&JobDraft>) -> anyhow::Result<Self> {
         let config = embedded_config()?;
+        let backend = expected.and_then(|draft| draft.backend.as_ref());
+        match backend.filter(|name| **name != BackendName::jail()) {
+            None => Self::with_keeper(config, expected),
+            Some(name) => Self::with_broker(config, name),
+        }
+    }
+
+    fn with_keeper(config: Config, expected: Option<&JobDraft>) -> anyhow::Result<Self> {
         let mut keeper = keeper_config::of(&config, Prewarm::for_draft(&config, expected));
         keeper::check_host_image(&keeper.host_image).context("images.host in the file of BRIG_CONFIG")?;
         // One job: the cell that it runs in is all that is needed.
         keeper.spares = 0;
         // Whoever types the command also decides.
         keeper.minimum_level = Level::Workstation;
-        keeper.instance = format!("run-{}", uuid::Uuid::now_v7().as_simple());
-        let program = Path::new("/proc/self/exe");
+        keeper.instance = instance();
         let settings = serde_json::to_string(&keeper).context("cannot describe the keeper")?;
-        let (link, keeper) = spawn_keeper(program, [KEEPER, &settings]).context("cannot start the keeper")?;
-        Ok(Self {
+        let (link, keeper) =
+            spawn_keeper(program(), [KEEPER, &settings]).context("cannot start the keeper")?;
+        Ok(Self::new(config, Means::Jail(link), keeper))
+    }
+
+    /// No keeper: the job names its backend, and it is not the jail.
+    fn with_broker(mut config: Config, backend: &BackendName) -> anyhow::Result<Self> {
+        let mut docker = docker_of(&config);
+        if !docker.runtimes.contains_key(backend.as_str()) {
+            let names: Vec<&str> = docker.runtimes.keys().map(String::as_str).collect();
+            return Err(UsageError::new(format!(
+                "--backend {backend}: there is no such backend; here are: jail, {}. Others are named in the file of BRIG_CONFIG: \
+                 [docker.backends.{backend}]",
+                names.join(", ")
+            ))
+            .into());
+        }
+        reachable(&docker)?;
+        // One job: nobody comes after it.
+        docker.warm = 0;
+        let broker = broker_process::config_of(&config, &docker, instance())?;
+        config.docker = Some(docker);
+        let words = broker_process::words(&broker)?;
+        let (socket, helper) = spawn_broker(program(), words).context("cannot start the engine broker")?;
+        Ok(Self::new(config, Means::Docker(socket), helper))
+    }
+
+    fn new(config: Config, means: Means, helper: Child) -> Self {
+        Self {
             config,
-            link: Some(link),
-            keeper,
+            means: Some(means),
+            helper,
             daemon: None,
             data: None,
-        })
+        }
     }
 
     async fn start(&mut self) -> anyhow::Result<Remote> {
         log_errors();
-        let link = self.link.take().context("the engine was started before")?;
-        let (parts, data) = parts::embedded(&self.config, link).await?;
+        let means = self.means.take().context("the engine was started before")?;
+        let (parts, data) = parts::embedded(&self.config, means).await?;
         self.config.data.clone_from(&data);
         self.data = Some(data);
         let (daemon, stream) = brig_daemon::embedded(self.config.clone(), parts);
@@ -116,8 +154,8 @@ impl Own {
     async fn stop(self) {
         let Self {
             config: _,
-            link,
-            keeper,
+            means,
+            helper,
             daemon,
             data,
         } = self;
@@ -128,9 +166,9 @@ impl Own {
                 say(format!("the engine did not end well: {error}"));
             }
         }
-        // The keeper ends when its socket is closed; it kills what is left first.
-        drop(link);
-        end_keeper(keeper).await;
+        // Keeper or broker end when their socket is closed; they kill what is left first.
+        drop(means);
+        end_helper(helper).await;
         // The store removes its directory itself, unless a task that was given up still holds it.
         match data.map(std::fs::remove_dir_all) {
             Some(Err(error)) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -152,16 +190,34 @@ fn log_errors() {
     lines.with_ansi(std::io::stderr().is_terminal()).try_init().ok();
 }
 
-/// Waits for the keeper's end; one that is stuck is killed, and the cells die with it.
-async fn end_keeper(mut keeper: Child) {
-    let pid = i32::try_from(keeper.id()).map(Pid::from_raw);
-    let mut waiting = tokio::task::spawn_blocking(move || keeper.wait());
+/// This very file.
+fn program() -> &'static Path {
+    Path::new("/proc/self/exe")
+}
+
+fn instance() -> String {
+    format!("run-{}", uuid::Uuid::now_v7().as_simple())
+}
+
+/// Told before anything is started, and in the words of `brig doctor`: the broker could only say it of a cell.
+fn reachable(docker: &DockerConfig) -> anyhow::Result<()> {
+    UnixStream::connect(&docker.socket).map(drop).map_err(|error| {
+        let finding = cannot_open(&docker.socket, &error);
+        anyhow::anyhow!("{}: {}", finding.detail, finding.remedy)
+    })
+}
+
+/// Waits for the end of the keeper or the broker; one that is stuck is killed, and the cells die with it.
+async fn end_helper(mut helper: Child) {
+    let pid = i32::try_from(helper.id()).map(Pid::from_raw);
+    let mut waiting = tokio::task::spawn_blocking(move || helper.wait());
     if tokio::time::timeout(KEEPER_END, &mut waiting).await.is_ok() {
         return;
     }
-    say("the keeper did not end and is killed");
+    say("what was started for this job did not end and is killed");
     if let Ok(pid) = pid {
-        kill(pid, Signal::SIGKILL).ok();
+        // A process group of its own: a broker's worker goes with it.
+        killpg(pid, Signal::SIGKILL).ok();
     }
     drop(waiting.await);
 }

@@ -1,26 +1,49 @@
 //! The parts of a daemon: its store and its backend. The same for `serve` and for an engine in this process.
 
+use crate::keeper_config::images_dirs;
 use anyhow::Context;
-use brig_backend::{JailBackend, JailConfig};
+use brig_backend::docker::{Broker, Compile, DockerBackend, DockerConfig as EngineConfig};
+use brig_backend::images::ImageCatalog;
+use brig_backend::{Backends, JailBackend, JailConfig};
+use brig_core::Backend;
+use brig_core::spec::{BackendName, ImageName};
 use brig_core::store::StoreError;
-use brig_daemon::{Config, HostCheck, Listeners, Parts};
+use brig_daemon::{Config, DockerConfig, HostCheck, Listeners, Parts};
 use brig_jail::client::KeeperLink;
 use brig_jail::remedy::HostSigns;
 use brig_store::SqliteStore;
+use std::future::Future;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use tokio_util::task::TaskTracker;
 
+/// What an engine of this process runs its jobs with.
+#[derive(Debug)]
+pub(crate) enum Means {
+    /// Cells of a keeper.
+    Jail(KeeperLink),
+    /// Containers of an engine, through this socket of a broker.
+    Docker(OwnedFd),
+}
+
 /// Parts on a temporary store, and the directory of that store.
-pub(crate) async fn embedded(config: &Config, link: KeeperLink) -> anyhow::Result<(Parts, PathBuf)> {
+pub(crate) async fn embedded(config: &Config, means: Means) -> anyhow::Result<(Parts, PathBuf)> {
     let store = SqliteStore::open_temporary()
         .await
         .context("cannot make a temporary store")?;
     let directory = store.directory().to_owned();
-    let backend = backend(config, link, HostSigns::gather())?;
+    let open = match means {
+        Means::Jail(link) => Open::jail(jail(config, link, HostSigns::gather())?),
+        Means::Docker(broker) => {
+            let docker = config.docker.clone().unwrap_or_default();
+            Open::docker(engine(config, &docker, broker, Compile::Never)?)
+        }
+    };
     let parts = assemble(
         store,
-        backend,
+        open,
         Listeners::default(),
         HostCheck::Skip,
         Box::new(|| {}),
@@ -33,6 +56,8 @@ pub(crate) async fn embedded(config: &Config, link: KeeperLink) -> anyhow::Resul
 pub(crate) struct Brought {
     /// The keeper's socket.
     pub(crate) link: KeeperLink,
+    /// The engine broker's socket, where there is an engine.
+    pub(crate) broker: Option<OwnedFd>,
     /// Bound sockets.
     pub(crate) listeners: Listeners,
     /// What is known of the host.
@@ -47,16 +72,22 @@ pub(crate) async fn daemon(
 ) -> Result<Parts, PartsError> {
     let Brought {
         link,
+        broker,
         listeners,
         signs,
     } = brought;
     let store = SqliteStore::open(&config.data).await?;
-    let backend = backend(config, link, signs)?;
+    let jail = jail(config, link, signs)?;
     // Every later job starts a little earlier. Without it they run all the same.
-    if let Err(error) = backend.warm_up(config.isolation, &config.limits.default).await {
+    if let Err(error) = jail.warm_up(config.isolation, &config.limits.default).await {
         tracing::debug!(%error, "the runner was not compiled ahead");
     }
-    Ok(assemble(store, backend, listeners, HostCheck::Require, on_ready))
+    let mut open = Open::jail(jail);
+    if let (Some(docker), Some(broker)) = (&config.docker, broker) {
+        let engine = engine(config, docker, broker, Compile::Ahead)?;
+        open.backend = Arc::new(Backends::new(open.backend, vec![Arc::new(engine)]));
+    }
+    Ok(assemble(store, open, listeners, HostCheck::Require, on_ready))
 }
 
 /// Why the parts could not be had.
@@ -70,7 +101,32 @@ pub(crate) enum PartsError {
     Backend(#[from] anyhow::Error),
 }
 
-fn backend(config: &Config, link: KeeperLink, signs: HostSigns) -> anyhow::Result<JailBackend> {
+/// An open backend.
+struct Open {
+    backend: Arc<dyn Backend>,
+    /// Ends when nothing can be run any more.
+    lost: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl Open {
+    fn jail(jail: JailBackend) -> Self {
+        let keeper = jail.keeper().clone();
+        Self {
+            backend: Arc::new(jail),
+            lost: Box::pin(async move { keeper.lost().await }),
+        }
+    }
+
+    /// A broker that dies comes again, and an engine too.
+    fn docker(docker: DockerBackend) -> Self {
+        Self {
+            backend: Arc::new(docker),
+            lost: Box::pin(std::future::pending()),
+        }
+    }
+}
+
+fn jail(config: &Config, link: KeeperLink, signs: HostSigns) -> anyhow::Result<JailBackend> {
     let python = config
         .host_image
         .python
@@ -81,19 +137,37 @@ fn backend(config: &Config, link: KeeperLink, signs: HostSigns) -> anyhow::Resul
         .context("cannot talk to the keeper")
 }
 
+fn engine(
+    config: &Config,
+    docker: &DockerConfig,
+    broker: OwnedFd,
+    compile: Compile,
+) -> anyhow::Result<DockerBackend> {
+    let tasks = TaskTracker::new();
+    let broker = Broker::start(broker, &tasks).context("cannot talk to the engine broker")?;
+    let image = ImageName(docker.image.clone());
+    let names = docker.runtimes.keys();
+    let engine = EngineConfig {
+        backends: names
+            .map(|name| (BackendName(name.clone()), image.clone()))
+            .collect(),
+        catalog: ImageCatalog::new(images_dirs(config)),
+        compile,
+    };
+    Ok(DockerBackend::new(broker, engine, &tasks))
+}
+
 fn assemble(
     store: SqliteStore,
-    backend: JailBackend,
+    open: Open,
     listeners: Listeners,
     host_check: HostCheck,
     on_ready: Box<dyn FnOnce() + Send>,
 ) -> Parts {
-    let keeper = backend.keeper().clone();
-    let lost = Box::pin(async move { keeper.lost().await });
     Parts {
         store: Arc::new(store),
-        backend: Arc::new(backend),
-        lost,
+        backend: open.backend,
+        lost: open.lost,
         listeners,
         host_check,
         on_ready,

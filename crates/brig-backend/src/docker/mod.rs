@@ -12,9 +12,9 @@
 pub mod broker;
 mod broker_link;
 mod cell;
+pub mod examine;
 mod facts;
 mod mux;
-pub mod examine;
 pub mod protocol;
 mod receipt;
 mod wire;

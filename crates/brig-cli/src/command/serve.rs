@@ -196,7 +196,7 @@ fn daemon(args: &Args) -> Result<DaemonExit, (String, DaemonExit)> {
     telemetry::init(config.log);
     name_process(c"brig-daemon");
     let internal = |error: &dyn std::error::Error| (chain(error), DaemonExit::Internal);
-    let (link, _broker) = KeeperLink::inherited().map_err(|error| internal(&error))?;
+    let (link, broker) = KeeperLink::inherited().map_err(|error| internal(&error))?;
     let signs = HostSigns::gather();
     let listeners = Listeners::bind(&config).map_err(|error| (chain(&error), DaemonExit::from(&error)))?;
     let ready = ready_line(&config, &listeners);
@@ -213,6 +213,7 @@ fn daemon(args: &Args) -> Result<DaemonExit, (String, DaemonExit)> {
         let shutdown = Shutdown::on_signals().map_err(|error| internal(&error))?;
         let brought = Brought {
             link,
+            broker,
             listeners,
             signs,
         };
