@@ -9,7 +9,8 @@
 )]
 
 use async_trait::async_trait;
-use brig_backend::{JailBackend, JailConfig};
+use brig_backend::images::ImageCatalog;
+use brig_backend::{Compile, JailBackend, JailConfig};
 use brig_core::backend::{Backend, Bulk, CellRequest, Execution, OutputPiece, OutputSink, Start};
 use brig_core::id::JobId;
 use brig_core::limits::LimitsPolicy;
@@ -41,6 +42,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (link, mut keeper) = spawn_keeper(&here.with_file_name("backend_keeper"), [config.as_str(), init])?;
     let config = JailConfig {
         python: "/usr/bin/python3".to_owned(),
+        images: ImageCatalog::default(),
+        compile: Compile::Never,
         signs: HostSigns::gather(),
     };
     let backend = JailBackend::start(link, config, &TaskTracker::new())?;

@@ -26,6 +26,7 @@ pub mod redact;
 pub mod runner;
 
 pub use backends::Backends;
+pub use cell::Compile;
 pub use docker::{DockerBackend, DockerConfig};
 pub use fake::FakeBackend;
 pub use jail::{JailBackend, JailConfig};

@@ -4,8 +4,8 @@ use brig_core::backend::BackendError;
 use brig_core::receipt::{Layer, LayerState, Receipt};
 use brig_core::spec::IsolationLevel;
 use brig_jail::protocol::{self, CellReceipt, CgroupKind, Level, UidKind};
-use brig_jail::remedy::{self, HostSigns};
-use brig_jail::stage::SetupFailure;
+use brig_jail::remedy::{self, HostSigns, item};
+use brig_jail::stage::{SetupFailure, Stage};
 
 /// CLONE_NEW* flags and their names, in the order in which they are told.
 const NAMESPACES: [(u32, &str); 7] = [
@@ -84,6 +84,27 @@ pub fn setup_error(failure: &SetupFailure, signs: &HostSigns) -> BackendError {
         item,
         errno: failure.errno,
         remedy,
+    }
+}
+
+/// Whether the keeper could not have the root of the image.
+#[must_use]
+pub fn is_of_image(failure: &SetupFailure) -> bool {
+    failure.stage == Stage::Request && failure.item == item::UNKNOWN_IMAGE
+}
+
+/// Such a failure, with the image's name.
+#[must_use]
+pub fn image_error(failure: &SetupFailure, signs: &HostSigns, image: &str) -> BackendError {
+    let remedy = remedy::for_failure(failure, signs);
+    let (problem, fix) = remedy.map_or(("the root cannot be had", "see `brig doctor`"), |remedy| {
+        (remedy.problem, remedy.fix)
+    });
+    BackendError::Setup {
+        stage: "image".to_owned(),
+        item: format!("{image}: {problem}"),
+        errno: failure.errno,
+        remedy: fix.to_owned(),
     }
 }
 

@@ -1,9 +1,9 @@
 //! From the operator's configuration to the keeper's: what the daemon itself never decides.
 
 use crate::jail_init::JAIL_INIT;
-use brig_backend::images;
-use brig_core::limits::Limits;
-use brig_core::spec::{IsolationLevel, JobDraft};
+use brig_backend::images::{self, ImageCatalog};
+use brig_core::limits::{Limits, LimitsPolicy};
+use brig_core::spec::{BackendName, ImageName, IsolationLevel, JobDraft};
 use brig_daemon::Config;
 use brig_jail::keeper::{HostImage, IdRange, KeeperConfig, OptionalLayer};
 use brig_jail::protocol::{CellLimits, ImageDigest, Level};
@@ -13,8 +13,8 @@ use std::time::Duration;
 /// Which cell a keeper builds before it is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Prewarm {
-    /// One with these limits.
-    One(IsolationLevel, Limits),
+    /// One on this image, with these limits.
+    One(ImageDigest, IsolationLevel, Limits),
     /// None.
     Nothing,
 }
@@ -22,17 +22,36 @@ pub(crate) enum Prewarm {
 impl Prewarm {
     /// For a daemon: what most callers will want.
     pub(crate) fn defaults(config: &Config) -> Self {
-        Self::One(config.isolation, config.limits.default)
+        Self::One(ImageDigest::HOST, config.isolation, config.limits.default)
     }
 
     /// For an engine that has one job to run. A job that will be refused needs no cell.
     pub(crate) fn for_draft(config: &Config, draft: Option<&JobDraft>) -> Self {
         let Some(draft) = draft else { return Self::Nothing };
+        let in_jail = draft
+            .backend
+            .as_ref()
+            .is_none_or(|name| *name == BackendName::jail());
+        let Some((image, policy)) = image_of(config, draft).filter(|_| in_jail) else {
+            return Self::Nothing;
+        };
         let level = draft.isolation.unwrap_or(config.isolation);
         draft
             .limits
-            .resolve(&config.limits)
-            .map_or(Self::Nothing, |limits| Self::One(level, limits))
+            .resolve(&policy)
+            .map_or(Self::Nothing, |limits| Self::One(image, level, limits))
+    }
+}
+
+/// The root of the draft's image and the limits of jobs on it; `None`: there is no such image.
+fn image_of(config: &Config, draft: &JobDraft) -> Option<(ImageDigest, LimitsPolicy)> {
+    match &draft.image {
+        Some(name) if *name != ImageName::host() => {
+            let found = ImageCatalog::new(images_dirs(config)).resolve(name).ok()?;
+            let policy = config.limits.on_image(&found.meta.limits.request());
+            Some((found.meta.digest.for_keeper(), policy))
+        }
+        Some(_) | None => Some((ImageDigest::HOST, config.limits)),
     }
 }
 
@@ -60,7 +79,7 @@ pub(crate) fn of(config: &Config, prewarm: Prewarm) -> KeeperConfig {
     keeper.minimum_level = level(config.isolation);
     keeper.max_cells = config.max_concurrent + config.spares + 8;
     keeper.prewarm = match prewarm {
-        Prewarm::One(isolation, limits) => Some((ImageDigest::HOST, level(isolation), cell_limits(&limits))),
+        Prewarm::One(image, isolation, limits) => Some((image, level(isolation), cell_limits(&limits))),
         Prewarm::Nothing => None,
     };
     control_arms(&mut keeper);

@@ -2,9 +2,9 @@
 
 use crate::keeper_config::images_dirs;
 use anyhow::Context;
-use brig_backend::docker::{Broker, Compile, DockerBackend, DockerConfig as EngineConfig};
+use brig_backend::docker::{Broker, DockerBackend, DockerConfig as EngineConfig};
 use brig_backend::images::ImageCatalog;
-use brig_backend::{Backends, JailBackend, JailConfig};
+use brig_backend::{Backends, Compile, JailBackend, JailConfig};
 use brig_core::Backend;
 use brig_core::spec::{BackendName, ImageName};
 use brig_core::store::StoreError;
@@ -35,7 +35,7 @@ pub(crate) async fn embedded(config: &Config, means: Means) -> anyhow::Result<(P
         .context("cannot make a temporary store")?;
     let directory = store.directory().to_owned();
     let open = match means {
-        Means::Jail(link) => Open::jail(jail(config, link, HostSigns::gather())?),
+        Means::Jail(link) => Open::jail(jail(config, link, HostSigns::gather(), Compile::Never)?),
         Means::Docker(broker) => {
             let docker = config.docker.clone().unwrap_or_default();
             Open::docker(engine(config, &docker, broker, Compile::Never)?)
@@ -77,7 +77,7 @@ pub(crate) async fn daemon(
         signs,
     } = brought;
     let store = SqliteStore::open(&config.data).await?;
-    let jail = jail(config, link, signs)?;
+    let jail = jail(config, link, signs, Compile::Ahead)?;
     // Every later job starts a little earlier. Without it they run all the same.
     if let Err(error) = jail.warm_up(config.isolation, &config.limits.default).await {
         tracing::debug!(%error, "the runner was not compiled ahead");
@@ -126,15 +126,25 @@ impl Open {
     }
 }
 
-fn jail(config: &Config, link: KeeperLink, signs: HostSigns) -> anyhow::Result<JailBackend> {
+fn jail(
+    config: &Config,
+    link: KeeperLink,
+    signs: HostSigns,
+    compile: Compile,
+) -> anyhow::Result<JailBackend> {
     let python = config
         .host_image
         .python
         .to_str()
         .context("the path of images.host.python is not text")?
         .to_owned();
-    JailBackend::start(link, JailConfig { python, signs }, &TaskTracker::new())
-        .context("cannot talk to the keeper")
+    let jail = JailConfig {
+        python,
+        images: ImageCatalog::new(images_dirs(config)),
+        compile,
+        signs,
+    };
+    JailBackend::start(link, jail, &TaskTracker::new()).context("cannot talk to the keeper")
 }
 
 fn engine(

@@ -7,7 +7,7 @@ use crate::event::StreamName;
 use crate::exit::{ExitFacts, KillCause};
 use crate::fault::Fault;
 use crate::id::{FileId, JobId};
-use crate::limits::{Bytes, Limits};
+use crate::limits::{Bytes, Limits, LimitsRequest};
 use crate::outcome::{CollectedFile, Exception, Failure, SkippedFile};
 use crate::receipt::Receipt;
 use crate::spec::{
@@ -307,6 +307,8 @@ pub struct ImageOffer {
     pub name: ImageName,
     /// Digest of its content, where known.
     pub digest: Option<String>,
+    /// Defaults of jobs on it, in place of the daemon's.
+    pub limits: LimitsRequest,
 }
 
 impl ImageOffer {
@@ -316,6 +318,7 @@ impl ImageOffer {
         Self {
             name: ImageName::host(),
             digest: None,
+            limits: LimitsRequest::default(),
         }
     }
 }

@@ -152,6 +152,34 @@ pub struct LimitsPolicy {
     pub ceiling: Limits,
 }
 
+impl LimitsPolicy {
+    /// The policy of jobs on an image: its limits take the place of the defaults, and no caller exceeds more than before.
+    #[must_use]
+    pub fn on_image(&self, image: &LimitsRequest) -> LimitsPolicy {
+        let d = &self.default;
+        let default = Limits {
+            wall: image.wall.unwrap_or(d.wall),
+            cpu_time: image.cpu_time.unwrap_or(d.cpu_time),
+            cpu_millis: image.cpu_millis.unwrap_or(d.cpu_millis),
+            memory: image.memory.unwrap_or(d.memory),
+            processes: image.processes.unwrap_or(d.processes),
+            workspace: image.workspace.unwrap_or(d.workspace),
+            workspace_files: image.workspace_files.unwrap_or(d.workspace_files),
+            tmp: image.tmp.unwrap_or(d.tmp),
+            tmp_files: image.tmp_files.unwrap_or(d.tmp_files),
+            shm: image.shm.unwrap_or(d.shm),
+            file_size: image.file_size.unwrap_or(d.file_size),
+            open_files: image.open_files.unwrap_or(d.open_files),
+            output_kept: image.output_kept.unwrap_or(d.output_kept),
+            output_produced: image.output_produced.unwrap_or(d.output_produced),
+        };
+        LimitsPolicy {
+            default,
+            ceiling: self.ceiling,
+        }
+    }
+}
+
 impl Default for LimitsPolicy {
     /// The table of defaults of the design.
     fn default() -> Self {
@@ -367,6 +395,29 @@ impl Picker {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_image_sets_what_the_caller_left_open_and_never_more_than_the_ceiling() {
+        let policy = LimitsPolicy::default();
+        let image = LimitsRequest {
+            memory: Some(Bytes::gib(1)),
+            processes: Some(100_000),
+            ..LimitsRequest::default()
+        };
+        let on_image = policy.on_image(&image);
+        let open = LimitsRequest::default().resolve(&on_image).unwrap();
+        assert_eq!(open.memory, Bytes::gib(1));
+        assert_eq!(open.processes, policy.ceiling.processes);
+        assert_eq!(open.shm, policy.default.shm);
+        let asked = LimitsRequest {
+            memory: Some(Bytes::mib(300)),
+            ..LimitsRequest::default()
+        };
+        // Sizes that the caller left open shrink to fit.
+        let asked = asked.resolve(&on_image).unwrap();
+        assert_eq!(asked.memory, Bytes::mib(300));
+        assert!(asked.workspace.0 + asked.tmp.0 + asked.shm.0 <= Bytes::mib(300 - 64).0);
+    }
 
     #[test]
     fn defaults_satisfy_their_own_rule() {

@@ -31,7 +31,8 @@ const OWN: [&str; 6] = ["dev", "proc", "run", "sys", "tmp", "workspace"];
 /// More at the top of a root file system is a mistake.
 const ENTRIES_MAX: usize = 64;
 
-/// Opens the root of this content in the first store that has it. A store that is not there has none.
+/// Opens the root of this content in the first store that has it. A store that is not there, or that this user may not enter,
+/// has none.
 ///
 /// ENOENT: no store has it. EPERM: others than root and the keeper's user could change it, or may not read it.
 pub(crate) fn open_root(stores: &[PathBuf], digest: ImageDigest) -> nix::Result<OwnedFd> {
@@ -42,7 +43,8 @@ pub(crate) fn open_root(stores: &[PathBuf], digest: ImageDigest) -> nix::Result<
     });
     for store in stores {
         match open_in(store, &name) {
-            Err(Errno::ENOENT) => {}
+            // Not there, or not for this user.
+            Err(Errno::ENOENT | Errno::EACCES) => {}
             opened => return opened,
         }
     }

@@ -4,7 +4,7 @@ use super::field::{At, InvalidFields, each, required};
 use super::spec::{isolation_level, isolation_to_wire};
 use crate::pb;
 use brig_core::backend::{BackendOffer, HostReport, ImageOffer, Obstacle};
-use brig_core::limits::{Limits, LimitsPolicy};
+use brig_core::limits::{Limits, LimitsPolicy, LimitsRequest};
 use brig_core::receipt::Receipt;
 use brig_core::spec::{BackendName, ImageName, IsolationLevel};
 
@@ -165,6 +165,8 @@ impl From<&ImageOffer> for pb::Image {
         let ImageOffer {
             name: ImageName(name),
             digest,
+            // The daemon's own business: a caller sees what came of them in its job's record.
+            limits: _,
         } = image;
         Self {
             name: name.clone(),
@@ -179,6 +181,7 @@ impl From<pb::Image> for ImageOffer {
         Self {
             name: ImageName(name),
             digest: Some(digest).filter(|digest| !digest.is_empty()),
+            limits: LimitsRequest::default(),
         }
     }
 }

@@ -363,6 +363,7 @@ pub(crate) fn server_info() -> impl Strategy<Value = ServerInfo> {
     let image = (text(), some_text()).prop_map(|(name, digest)| ImageOffer {
         name: ImageName(name),
         digest,
+        limits: LimitsRequest::default(),
     });
     let policy = (limits(), limits()).prop_map(|(default, ceiling)| LimitsPolicy { default, ceiling });
     let backend = (text(), text(), vec(image, 0..3), of(obstacle())).prop_map(

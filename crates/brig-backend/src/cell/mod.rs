@@ -17,11 +17,14 @@ pub(crate) mod ends;
 mod environment;
 mod interpreter;
 mod opening;
+mod runners;
 mod told;
 
 pub(crate) use ends::{Ends, ReadEnd, WriteEnd};
 pub(crate) use environment::CellEnvironment;
 pub(crate) use interpreter::Interpreter;
+pub use runners::Compile;
+pub(crate) use runners::RunnerFrames;
 
 use crate::files::FileStream;
 use brig_core::backend::{BackendError, CellControl};

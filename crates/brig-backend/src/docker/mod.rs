@@ -19,6 +19,7 @@ pub mod protocol;
 mod receipt;
 mod wire;
 
+pub use crate::cell::Compile;
 pub use broker_link::{BackendHealth, Broker, Health};
 
 use crate::cell::{CellEnvironment, Ends, Interpreter, compile};
@@ -26,7 +27,7 @@ use crate::images::{FoundImage, ImageCatalog, ImageMeta};
 use crate::jail::cell_limits;
 use crate::runner;
 use brig_core::backend::{
-    Backend, BackendError, BackendOffer, CellRequest, Environment, HostReport, ImageOffer, Obstacle,
+    Backend, BackendError, BackendOffer, CellRequest, Environment, HostReport, Obstacle,
 };
 use brig_core::limits::Limits;
 use brig_core::spec::{BackendName, ImageName, IsolationLevel};
@@ -43,15 +44,6 @@ use uuid::Uuid;
 
 /// Longer than any container takes to be made, that of an image which has to be imported first included.
 const OPEN_TIME: Duration = Duration::from_secs(300);
-
-/// Whether the runner is compiled ahead.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Compile {
-    /// Once for each image, by a cell that is given nothing of any user: worth it for a service.
-    Ahead,
-    /// Never: not worth it for a single run.
-    Never,
-}
 
 /// What the daemon knows of its engine.
 #[derive(Debug, Clone)]
@@ -200,18 +192,10 @@ impl Shared {
     }
 
     fn offer(&self, name: &BackendName, default_image: &ImageName) -> BackendOffer {
-        let listed = self.config.catalog.list().unwrap_or_default();
-        let images = listed.into_iter().filter_map(|listed| {
-            let digest = listed.image.ok()?.meta.digest.to_string();
-            Some(ImageOffer {
-                name: listed.name,
-                digest: Some(digest),
-            })
-        });
         BackendOffer {
             name: name.clone(),
             default_image: default_image.clone(),
-            images: images.collect(),
+            images: self.config.catalog.offers(),
             trouble: self.trouble(name),
         }
     }

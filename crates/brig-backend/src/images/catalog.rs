@@ -2,6 +2,7 @@
 
 use super::meta::META_BYTES_MAX;
 use super::{ImageError, ImageMeta, NAMES, ROOTS, RootDigest, check, checked_name};
+use brig_core::backend::ImageOffer;
 use brig_core::spec::ImageName;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -13,8 +14,9 @@ pub(super) const NAME_BYTES_MAX: u64 = 4 << 10;
 /// More names than this are a mistake in the directory, not images.
 const NAMES_MAX: usize = 4_096;
 
-/// Where all users' images are.
-const SYSTEM: &str = "/var/lib/brig/images";
+/// Where all users' images are. Not below `/var/lib/brig`: that is the data directory of root's service, whose daemon may
+/// write there, and nobody else may enter it.
+const SYSTEM: &str = "/var/lib/brig-images";
 
 /// `names/<name>.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,6 +125,22 @@ impl ImageCatalog {
             ListedImage { name, image }
         };
         Ok(self.names()?.into_iter().map(listed).collect())
+    }
+
+    /// Every image that a request can name. One that cannot be used is left out: a request that names it is told which there
+    /// are, and `brig image ls` says what is wrong with it.
+    #[must_use]
+    pub fn offers(&self) -> Vec<ImageOffer> {
+        let listed = self.list().unwrap_or_default();
+        let usable = listed.into_iter().filter_map(|listed| {
+            let meta = listed.image.ok()?.meta;
+            Some(ImageOffer {
+                name: listed.name,
+                digest: Some(meta.digest.to_string()),
+                limits: meta.limits.request(),
+            })
+        });
+        usable.collect()
     }
 
     /// Every name, in order.

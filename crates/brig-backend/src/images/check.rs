@@ -4,7 +4,7 @@
 use super::ImageError;
 use nix::unistd::geteuid;
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -26,7 +26,7 @@ enum Place {
 pub(super) fn directory(path: &Path) -> Result<Option<()>, ImageError> {
     let found = match std::fs::symlink_metadata(path) {
         Ok(found) => found,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(ImageError::io("look at", path)(error)),
     };
     if !found.is_dir() {
@@ -38,7 +38,8 @@ pub(super) fn directory(path: &Path) -> Result<Option<()>, ImageError> {
     belongs_to_us(path, &found, Place::Own).map(Some)
 }
 
-/// A store's own directory, and every one above it: who can rename one of those can put another store in its place.
+/// A store's own directory, and every one above it: who can rename one of those can put another store in its place. `None`
+/// where there is none, or none for this user: the system's may be closed to some, who still have their own.
 pub(super) fn store(path: &Path) -> Result<Option<()>, ImageError> {
     if !path.is_absolute() {
         return Err(ImageError::Unsafe {
@@ -48,7 +49,9 @@ pub(super) fn store(path: &Path) -> Result<Option<()>, ImageError> {
     }
     let real = match path.canonicalize() {
         Ok(real) => real,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
+            return Ok(None);
+        }
         Err(error) => return Err(ImageError::io("look at", path)(error)),
     };
     for above in real.ancestors().skip(1) {
@@ -87,7 +90,7 @@ pub(super) fn read_small(path: &Path, most: u64) -> Result<Option<Vec<u8>>, Imag
     let opened = options.read(true).custom_flags(flags.bits()).open(path);
     let file: File = match opened {
         Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(ImageError::io("open", path)(error)),
     };
     let found = file.metadata().map_err(ImageError::io("look at", path))?;

@@ -82,17 +82,25 @@ pub struct ImageLimits {
 }
 
 impl ImageLimits {
-    /// The request with this image's limits where the caller named none.
+    /// As the core says it.
     #[must_use]
-    pub fn fill(&self, request: LimitsRequest) -> LimitsRequest {
+    pub fn request(&self) -> LimitsRequest {
+        let Self {
+            memory_bytes,
+            processes,
+            workspace_bytes,
+            tmp_bytes,
+            shm_bytes,
+            open_files,
+        } = *self;
         LimitsRequest {
-            memory: request.memory.or(self.memory_bytes),
-            processes: request.processes.or(self.processes),
-            workspace: request.workspace.or(self.workspace_bytes),
-            tmp: request.tmp.or(self.tmp_bytes),
-            shm: request.shm.or(self.shm_bytes),
-            open_files: request.open_files.or(self.open_files),
-            ..request
+            memory: memory_bytes,
+            processes,
+            workspace: workspace_bytes,
+            tmp: tmp_bytes,
+            shm: shm_bytes,
+            open_files,
+            ..LimitsRequest::default()
         }
     }
 
@@ -235,22 +243,5 @@ pub(super) mod tests {
             let why = meta.check().unwrap_err();
             assert!(why.contains(word), "{why}");
         }
-    }
-
-    #[test]
-    fn an_image_sets_only_limits_that_the_caller_left_open() {
-        let image = ImageLimits {
-            memory_bytes: Some(Bytes::gib(1)),
-            processes: Some(128),
-            ..ImageLimits::default()
-        };
-        let request = LimitsRequest {
-            memory: Some(Bytes::mib(300)),
-            ..LimitsRequest::default()
-        };
-        let filled = image.fill(request);
-        assert_eq!(filled.memory, Some(Bytes::mib(300)));
-        assert_eq!(filled.processes, Some(128));
-        assert_eq!(filled.shm, None);
     }
 }

@@ -5,35 +5,42 @@
 
 mod cell;
 mod facts;
+mod images;
 
-use crate::cell::{CellEnvironment, Interpreter, compile};
+use crate::cell::{CellEnvironment, Compile, Interpreter, RunnerFrames, compile};
+use crate::images::ImageCatalog;
 use crate::keeper_link::{Keeper, KeeperRefusal, LOST, OpenedCell};
 use crate::receipt;
-use crate::runner;
 use brig_core::backend::{
     Backend, BackendError, BackendOffer, CellRequest, Environment, HostReport, ImageOffer, Obstacle,
 };
 use brig_core::limits::Limits;
 use brig_core::spec::{BackendName, ImageName, IsolationLevel, NetworkPolicy};
 use brig_jail::client::KeeperLink;
-use brig_jail::protocol::{CellLimits, ImageDigest, Level, Network};
+use brig_jail::protocol::{CellLimits, Level, Network};
 use brig_jail::remedy::{self, HostSigns};
 use brig_jail::stage::SetupFailure;
 use cell::JailCell;
 pub(crate) use facts::{cause, reason};
-use std::sync::{Arc, Mutex, PoisonError};
+use images::JailImage;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
+use tracing::debug;
 
 /// Longer than any cell takes to be built; only a keeper that is stuck needs it.
 const OPEN_TIME: Duration = Duration::from_secs(30);
 
-/// What the daemon knows about the host and its image.
+/// What the daemon knows about the host and about images.
 #[derive(Debug, Clone)]
 pub struct JailConfig {
     /// The host image's interpreter, as a path inside the cell.
     pub python: String,
+    /// Images beside the host's.
+    pub images: ImageCatalog,
+    /// See [`Compile`].
+    pub compile: Compile,
     /// Signs of known obstacles, gathered before the daemon confined itself.
     pub signs: HostSigns,
 }
@@ -49,8 +56,8 @@ pub struct JailBackend {
 struct Shared {
     keeper: Keeper,
     config: JailConfig,
-    /// The RUNNER frame for the host image: source alone until a warm-up gave the compiled form.
-    runner: Mutex<Arc<[u8]>>,
+    runners: RunnerFrames,
+    tasks: TaskTracker,
 }
 
 impl JailBackend {
@@ -64,12 +71,12 @@ impl JailBackend {
         tasks: &TaskTracker,
     ) -> Result<JailBackend, BackendError> {
         let keeper = Keeper::start(link, tasks)?;
-        let runner = Mutex::new(runner::runner_frame(None).into());
         Ok(JailBackend {
             shared: Arc::new(Shared {
                 keeper,
+                runners: RunnerFrames::new(config.compile),
                 config,
-                runner,
+                tasks: tasks.clone(),
             }),
         })
     }
@@ -80,54 +87,76 @@ impl JailBackend {
         &self.shared.keeper
     }
 
-    /// Has the runner compiled by a cell that is given nothing of any user, and keeps the result: every later job
-    /// starts 1 to 2 ms earlier. Worth it for a service, not for a single run.
+    /// Has the runner compiled for the host's interpreter by a cell that is given nothing of any user, and keeps the result:
+    /// every later job starts 1 to 2 ms earlier. Worth it for a service, not for a single run.
     ///
     /// # Errors
     /// The cell could not be had or gave no answer. Jobs run all the same.
     pub async fn warm_up(&self, level: IsolationLevel, limits: &Limits) -> Result<(), BackendError> {
-        let shared = &self.shared;
-        let cell = shared
-            .open(&ImageName::host(), level, NetworkPolicy::None, limits)
-            .await?;
-        let (cell, ends, _receipt) = JailCell::new(Arc::clone(shared), cell)?;
-        let compiled = compile::compile(cell, ends, &shared.config.python).await?;
-        let frame: Arc<[u8]> = runner::runner_frame(Some(&compiled)).into();
-        *shared.runner.lock().unwrap_or_else(PoisonError::into_inner) = frame;
-        Ok(())
+        let host = JailImage::host(&self.shared.config);
+        compile_for(&self.shared, &host, level, limits).await
     }
+}
+
+/// Has an interpreter of the image compile the runner.
+async fn compile_for(
+    shared: &Arc<Shared>,
+    image: &JailImage,
+    level: IsolationLevel,
+    limits: &Limits,
+) -> Result<(), BackendError> {
+    let cell = shared.open(image, level, NetworkPolicy::None, limits).await?;
+    let (cell, ends, _receipt) = JailCell::new(Arc::clone(shared), cell)?;
+    let compiled = compile::compile(cell, ends, &image.python).await?;
+    shared.runners.keep(&image.digest.0, &compiled);
+    Ok(())
+}
+
+/// The same for later jobs of an image, while its first one runs.
+fn compile_beside(shared: &Arc<Shared>, image: JailImage, request: &CellRequest) {
+    let (level, limits) = (request.isolation, request.limits);
+    let shared = Arc::clone(shared);
+    let tasks = shared.tasks.clone();
+    tasks.spawn(async move {
+        if let Err(error) = compile_for(&shared, &image, level, &limits).await {
+            debug!(%error, image = image.label, "the runner was not compiled ahead");
+        }
+    });
 }
 
 impl Shared {
     async fn open(
         &self,
-        image: &ImageName,
+        image: &JailImage,
         level: IsolationLevel,
         network: NetworkPolicy,
         limits: &Limits,
     ) -> Result<OpenedCell, BackendError> {
-        if *image != ImageName::host() {
-            return Err(BackendError::UnknownImage(image.0.clone()));
-        }
         let network = match network {
             NetworkPolicy::None => Network::None,
         };
         let opening = self
             .keeper
-            .open(ImageDigest::HOST, wire_level(level), network, cell_limits(limits));
+            .open(image.digest, wire_level(level), network, cell_limits(limits));
         match timeout(OPEN_TIME, opening).await {
-            Ok(opened) => opened.map_err(|refusal| self.error(refusal)),
+            Ok(opened) => opened.map_err(|refusal| match refusal {
+                KeeperRefusal::Failed(failure) if receipt::is_of_image(&failure) => {
+                    receipt::image_error(&failure, &self.config.signs, &image.label)
+                }
+                other @ (KeeperRefusal::Failed(_) | KeeperRefusal::Lost | KeeperRefusal::Malformed) => {
+                    self.error(other)
+                }
+            }),
             Err(_late) => Err(BackendError::Protocol("the keeper did not answer in time")),
         }
     }
 
-    fn interpreter(&self) -> Interpreter {
-        let runner = self.runner.lock().unwrap_or_else(PoisonError::into_inner);
+    fn interpreter(&self, image: &JailImage) -> Interpreter {
         Interpreter {
-            python: self.config.python.clone(),
-            env: Vec::new(),
-            runner: Arc::clone(&runner),
-            remedy: "name an interpreter that the image has: `python` below `[images.host]` in the configuration",
+            python: image.python.clone(),
+            env: image.env.clone(),
+            runner: self.runners.frame(&image.digest.0),
+            remedy: image.remedy,
         }
     }
 
@@ -165,10 +194,11 @@ impl Backend for JailBackend {
     }
 
     fn offers(&self) -> Vec<BackendOffer> {
+        let built = self.shared.config.images.offers();
         vec![BackendOffer {
             name: BackendName::jail(),
             default_image: ImageName::host(),
-            images: vec![ImageOffer::host()],
+            images: std::iter::once(ImageOffer::host()).chain(built).collect(),
             trouble: None,
         }]
     }
@@ -202,10 +232,15 @@ impl Backend for JailBackend {
             network,
             limits,
         } = request;
-        let opened = self.shared.open(image, *isolation, *network, limits).await?;
-        let (cell, ends, receipt) = JailCell::new(Arc::clone(&self.shared), opened)?;
-        let receipt = receipt::describe(&receipt, &image.0);
-        let interpreter = self.shared.interpreter();
+        let shared = &self.shared;
+        let image = JailImage::find(&shared.config, image)?;
+        let opened = shared.open(&image, *isolation, *network, limits).await?;
+        let (cell, ends, receipt) = JailCell::new(Arc::clone(shared), opened)?;
+        let receipt = receipt::describe(&receipt, &image.label);
+        let interpreter = shared.interpreter(&image);
+        if shared.runners.try_claim(&image.digest.0) {
+            compile_beside(shared, image, request);
+        }
         Ok(Box::new(CellEnvironment::new(
             cell,
             ends,

@@ -1,6 +1,7 @@
 //! A real keeper for tests: the example program of this crate, in a process of its own.
 
-use brig_backend::{JailBackend, JailConfig};
+use brig_backend::images::ImageCatalog;
+use brig_backend::{Compile, JailBackend, JailConfig};
 use brig_core::backend::Backend;
 use brig_core::spec::IsolationLevel;
 use brig_jail::keeper::KeeperConfig;
@@ -60,6 +61,8 @@ impl Jail {
         let (link, child) = brig_jail::embedded::spawn_keeper(&keeper, args).unwrap();
         let config = JailConfig {
             python: python.to_owned(),
+            images: ImageCatalog::default(),
+            compile: Compile::Never,
             signs: HostSigns::gather(),
         };
         let backend = JailBackend::start(link, config, &TaskTracker::new()).unwrap();

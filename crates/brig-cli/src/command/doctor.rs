@@ -252,6 +252,7 @@ mod tests {
         let image = |name: &str| ImageOffer {
             name: ImageName(name.into()),
             digest: Some("ab".into()),
+            limits: brig_core::LimitsRequest::default(),
         };
         info.backends = vec![BackendOffer {
             name: BackendName::docker(),

@@ -120,6 +120,9 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         Ok(config) => config,
         Err(error) => return refuse(&chain(&error), DaemonExit::BadConfig),
     };
+    if let Err(problem) = images_are_apart(&config) {
+        return refuse(&problem, DaemonExit::BadConfig);
+    }
     // The directory's name is its identity, so it has to be there before it is looked at.
     if let Err(error) = make_data_directory(&config) {
         return refuse(&error, DaemonExit::StoreUnusable);
@@ -283,6 +286,21 @@ fn make_data_directory(config: &Config) -> Result<(), String> {
     builder
         .create(&config.data)
         .map_err(|error| format!("cannot make {}: {error}", config.data.display()))
+}
+
+/// The daemon writes to its data directory. What cells of everybody see must not be in there.
+fn images_are_apart(config: &Config) -> Result<(), String> {
+    let inside =
+        |directory: &PathBuf| directory.starts_with(&config.data) || config.data.starts_with(directory);
+    match keeper_config::images_dirs(config).into_iter().find(inside) {
+        None => Ok(()),
+        Some(directory) => Err(format!(
+            "images_dirs: {} and the data directory {} overlap: the daemon, which reads the network, could change \
+             images; put them beside each other",
+            directory.display(),
+            config.data.display()
+        )),
+    }
 }
 
 /// The first directory of images, so that the daemon and the broker can be given it before it has any. Where it cannot be made

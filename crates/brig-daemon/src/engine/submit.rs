@@ -3,7 +3,7 @@
 use super::{Caller, Engine, EngineError};
 use crate::clock;
 use brig_core::backend::BackendOffer;
-use brig_core::limits::FieldViolation;
+use brig_core::limits::{FieldViolation, LimitsRequest};
 use brig_core::spec::{BackendName, Content, Durability, JobDraft, JobSpec, Program, SpecDefaults};
 use brig_core::store::{IdempotencyKey, NewJob, Submitted};
 use brig_core::{EventBody, JobEventRecord, JobId, Timestamp};
@@ -61,13 +61,13 @@ impl Engine {
             return Err(EngineError::Draining);
         }
         let idempotency = idempotency(method, idempotency_key, &draft)?;
-        let defaults = SpecDefaults {
-            limits: self.settings.limits,
-            isolation: self.settings.isolation,
-            durability: method.durability(),
-        };
-        let placed = placed(draft, &self.backend.offers());
-        let spec = placed.and_then(|draft| draft.validate(&defaults));
+        let spec = placed(draft, &self.backend.offers()).and_then(|placed| {
+            placed.draft.validate(&SpecDefaults {
+                limits: self.settings.limits.on_image(&placed.limits),
+                isolation: self.settings.isolation,
+                durability: method.durability(),
+            })
+        });
         let spec = spec.map_err(EngineError::Invalid)?;
         self.check_sizes(&caller, &spec).await?;
 
@@ -137,8 +137,16 @@ impl Engine {
     }
 }
 
+/// A draft that names its backend and its image.
+#[derive(Debug)]
+struct Placed {
+    draft: JobDraft,
+    /// Defaults of jobs on that image.
+    limits: LimitsRequest,
+}
+
 /// The draft with its backend and its image: those that it names, where they are offered, else the defaults.
-fn placed(mut draft: JobDraft, offers: &[BackendOffer]) -> Result<JobDraft, Vec<FieldViolation>> {
+fn placed(mut draft: JobDraft, offers: &[BackendOffer]) -> Result<Placed, Vec<FieldViolation>> {
     let offer = match &draft.backend {
         Some(name) => offers.iter().find(|offer| offer.name == *name),
         None => offers.first(),
@@ -154,7 +162,7 @@ fn placed(mut draft: JobDraft, offers: &[BackendOffer]) -> Result<JobDraft, Vec<
         return Err(vec![FieldViolation::new("backend", text)]);
     };
     let image = draft.image.get_or_insert_with(|| offer.default_image.clone());
-    if !offer.images.iter().any(|offered| offered.name == *image) {
+    let Some(offered) = offer.images.iter().find(|offered| offered.name == *image) else {
         let names = offer.images.iter().map(|offered| offered.name.0.as_str());
         let text = format!(
             "there is no image named {:?}; the backend {} has: {}; `brig image build NAME` makes one",
@@ -163,9 +171,12 @@ fn placed(mut draft: JobDraft, offers: &[BackendOffer]) -> Result<JobDraft, Vec<
             words(names)
         );
         return Err(vec![FieldViolation::new("image", text)]);
-    }
+    };
     draft.backend = Some(offer.name.clone());
-    Ok(draft)
+    Ok(Placed {
+        limits: offered.limits,
+        draft,
+    })
 }
 
 /// What helps where a daemon has no container engine.
@@ -255,6 +266,7 @@ mod tests {
         let image = |name: &str| ImageOffer {
             name: ImageName(name.to_owned()),
             digest: None,
+            limits: LimitsRequest::default(),
         };
         let jail = BackendOffer {
             name: BackendName::jail(),
@@ -275,7 +287,7 @@ mod tests {
         let mut draft = draft("1", "a");
         draft.backend = backend.map(|name| BackendName(name.to_owned()));
         draft.image = image.map(|name| ImageName(name.to_owned()));
-        let draft = placed(draft, &offers())?;
+        let draft = placed(draft, &offers())?.draft;
         Ok((draft.backend.unwrap().0, draft.image.unwrap().0))
     }
 
