@@ -4,6 +4,9 @@
 //! as descriptor 3 and an O_PATH descriptor of the workspace as descriptor 4. It needs no `/proc`, no mount
 //! namespace of the cell and no running process in it, so it also works after the cell has died.
 //!
+//! In a container it is a child of PID 1 instead, before and after the program and never beside it: see
+//! [`serve_in_container`].
+//!
 //! Everything below the workspace was arranged by hostile code. So: every look-up stays beneath the workspace and
 //! follows no link; a file is looked at before it is opened and again afterwards; opening never waits; bytes are
 //! counted as they are read; and an alarm ends the helper when nothing moves.
@@ -38,13 +41,37 @@ pub fn run() -> u8 {
     ) else {
         return 2;
     };
+    let locked = lock_down(&workspace);
+    serve_if(locked, socket, workspace)
+}
+
+/// The same for a child of a container's PID 1, which has been forked for it. The user, the capabilities, the filter and
+/// the sight of the file system are the container's already, and a second filter or a Landlock domain is what the
+/// container lets through: Brig's own profile refuses both. Nothing of the job runs beside this process.
+pub(crate) fn serve_in_container(socket: OwnedFd, workspace: OwnedFd) -> u8 {
+    let locked = lock_down_in_container(&workspace);
+    serve_if(locked, socket, workspace)
+}
+
+fn serve_if(locked: nix::Result<()>, socket: OwnedFd, workspace: OwnedFd) -> u8 {
     let mut stream = Stream::new(socket);
-    match lock_down(&workspace) {
+    match locked {
         Ok(()) => serve(&mut stream, &Workspace::new(workspace)).map_or(0, |()| 0),
         Err(errno) => {
             stream.send(&FileReply::Failed { errno: errno as i32 }).ok();
             1
         }
+    }
+}
+
+fn lock_down_in_container(workspace: &OwnedFd) -> nix::Result<()> {
+    nix::unistd::alarm::set(ALARM_SECONDS);
+    nix::unistd::fchdir(workspace)?;
+    restrict_files(workspace)?;
+    // `openat` beside the others: the kernel may not have `openat2`.
+    match install_small(&[CALLS, &[libc::SYS_openat]].concat()) {
+        Ok(()) | Err(Errno::EPERM | Errno::EACCES | Errno::EINVAL | Errno::ENOSYS) => Ok(()),
+        Err(errno) => Err(errno),
     }
 }
 

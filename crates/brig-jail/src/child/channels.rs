@@ -254,13 +254,14 @@ pub(super) fn announce(
 const DAEMON_ENDS: usize = 5;
 
 /// All pipes, made by the agent user, so that the program can reopen `/dev/stdout`.
-pub(super) struct Channels {
-    daemon: [OwnedFd; DAEMON_ENDS],
-    program: ProgramEnds,
+pub(crate) struct Channels {
+    /// Job, stdin, stdout, stderr, runner.
+    pub(crate) daemon: [OwnedFd; DAEMON_ENDS],
+    pub(crate) program: ProgramEnds,
 }
 
 /// The program's ends.
-pub(super) struct ProgramEnds {
+pub(crate) struct ProgramEnds {
     pub(super) job: OwnedFd,
     pub(super) stdin: OwnedFd,
     pub(super) stdout: OwnedFd,
@@ -269,7 +270,7 @@ pub(super) struct ProgramEnds {
 }
 
 impl Channels {
-    pub(super) fn open() -> Step<Channels> {
+    pub(crate) fn open() -> Step<Channels> {
         let failed = at(Stage::Channels, 5);
         let pipe = || nix::unistd::pipe2(OFlag::O_CLOEXEC);
         let (job, job_write) = pipe().map_err(&failed)?;
@@ -311,7 +312,7 @@ impl Channels {
 }
 
 /// All signals do what they do by default, none is blocked.
-pub(super) fn default_signals() -> nix::Result<()> {
+pub(crate) fn default_signals() -> nix::Result<()> {
     for signal in sys::changeable_signals() {
         sys::default_signal(signal)?;
     }

@@ -15,7 +15,7 @@ const NOT_FOUND: u8 = 127;
 const NOT_EXECUTABLE: u8 = 126;
 
 /// Waits for the specification and executes it. Returns only when that does not work: with the exit code.
-pub(super) fn wait_and_execute(ends: ProgramEnds) -> u8 {
+pub(crate) fn wait_and_execute(ends: ProgramEnds) -> u8 {
     let Some(json) = receive(&ends.job) else {
         return STUB_GAVE_UP;
     };

@@ -42,7 +42,7 @@ pub(crate) fn drop_power(kind: IdentityKind) -> Step<()> {
 }
 
 /// The keeper has set the ids before it executed this program; nothing else may have.
-fn check_ids() -> Step<()> {
+pub(crate) fn check_ids() -> Step<()> {
     let failed = at(Stage::Identity, 0);
     let users = getresuid().map_err(&failed)?;
     let groups = getresgid().map_err(&failed)?;
@@ -83,7 +83,7 @@ fn drop_capabilities() -> Step<()> {
 
 /// A session and process group of its own, without a terminal; and the ordinary scheduling class, whatever PID 1
 /// was given.
-pub(super) fn own_session() -> Step<()> {
+pub(crate) fn own_session() -> Step<()> {
     setsid().map_err(at(Stage::Rlimit, 0))?;
     sys::ordinary_priority().map_err(at(Stage::Rlimit, 1))?;
     super::channels::default_signals().map_err(at(Stage::Rlimit, 2))
@@ -96,44 +96,69 @@ const MIB: u64 = 1024 * 1024;
 /// on private memory does not count.
 const RESERVATIONS: u64 = 16 * 1024 * MIB;
 
-/// What every limit of a cell is: soft, hard.
-fn limits(shape: &CellShape) -> Vec<(Resource, u64, u64)> {
-    let same = |resource, value| (resource, value, value);
+/// What differs between programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ProgramLimits {
+    pub(crate) file_size_bytes: u64,
+    pub(crate) open_files: u64,
+    /// `None`: they are not counted here. Where several cells have one uid in one user namespace, the kernel would
+    /// count the processes of all of them.
+    pub(crate) processes: Option<u64>,
+    pub(crate) process_memory_bytes: Option<u64>,
+    /// `None`: as it is.
+    pub(crate) cpu_seconds: Option<u64>,
+}
+
+impl From<&CellShape> for ProgramLimits {
+    fn from(shape: &CellShape) -> Self {
+        ProgramLimits {
+            file_size_bytes: shape.file_size_bytes,
+            open_files: shape.open_files,
+            processes: Some(shape.processes),
+            process_memory_bytes: shape.process_memory_bytes,
+            cpu_seconds: Some(shape.cpu_seconds),
+        }
+    }
+}
+
+/// What every limit of a cell is: the item that a failure names it by, the resource, soft, hard.
+fn limits(program: &ProgramLimits) -> Vec<(u16, Resource, u64, u64)> {
+    let same = |item, resource, value| (item, resource, value, value);
     let mut limits = vec![
         // No core files: they would be the largest thing in the workspace. And not 0: where the host's `core_pattern` is a
         // pipe, as most distributions have it, the kernel starts that program for 0 too, as root and outside of the
         // cell. 1 is what it takes for a crash of such a program itself, and then does nothing.
-        same(Resource::RLIMIT_CORE, 1),
-        same(Resource::RLIMIT_FSIZE, shape.file_size_bytes),
-        same(Resource::RLIMIT_NOFILE, shape.open_files),
-        // PID 1 counts too: it has the same user id in the same namespace.
-        same(Resource::RLIMIT_NPROC, shape.processes.saturating_add(1)),
-        // SIGXCPU first, so that the reason shows; SIGKILL a second later.
-        (
-            Resource::RLIMIT_CPU,
-            shape.cpu_seconds,
-            shape.cpu_seconds.saturating_add(1),
-        ),
+        same(10, Resource::RLIMIT_CORE, 1),
+        same(11, Resource::RLIMIT_FSIZE, program.file_size_bytes),
+        same(12, Resource::RLIMIT_NOFILE, program.open_files),
         // 8 MiB is what programs are used to; deep recursion may ask for more of its own memory.
-        (Resource::RLIMIT_STACK, 8 * MIB, 64 * MIB),
+        (15, Resource::RLIMIT_STACK, 8 * MIB, 64 * MIB),
         // Locked memory cannot be reclaimed; nothing in a cell needs it.
-        same(Resource::RLIMIT_MEMLOCK, 64 * 1024),
-        same(Resource::RLIMIT_MSGQUEUE, 0),
-        same(Resource::RLIMIT_SIGPENDING, 4096),
+        same(16, Resource::RLIMIT_MEMLOCK, 64 * 1024),
+        same(17, Resource::RLIMIT_MSGQUEUE, 0),
+        same(18, Resource::RLIMIT_SIGPENDING, 4096),
         // No class but the ordinary one: PID 1 has to win against the program.
-        same(Resource::RLIMIT_NICE, 0),
-        same(Resource::RLIMIT_RTPRIO, 0),
+        same(19, Resource::RLIMIT_NICE, 0),
+        same(20, Resource::RLIMIT_RTPRIO, 0),
     ];
-    if let Some(bytes) = shape.process_memory_bytes {
-        limits.push(same(Resource::RLIMIT_DATA, bytes));
-        limits.push(same(Resource::RLIMIT_AS, bytes.saturating_add(RESERVATIONS)));
+    if let Some(processes) = program.processes {
+        // PID 1 counts too: it has the same user id in the same namespace.
+        limits.push(same(13, Resource::RLIMIT_NPROC, processes.saturating_add(1)));
+    }
+    if let Some(seconds) = program.cpu_seconds {
+        // SIGXCPU first, so that the reason shows; SIGKILL a second later.
+        limits.push((14, Resource::RLIMIT_CPU, seconds, seconds.saturating_add(1)));
+    }
+    if let Some(bytes) = program.process_memory_bytes {
+        limits.push(same(21, Resource::RLIMIT_DATA, bytes));
+        limits.push(same(22, Resource::RLIMIT_AS, bytes.saturating_add(RESERVATIONS)));
     }
     limits
 }
 
 /// Which limits are set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Limits {
+pub(crate) enum Limits {
     /// Of open files, last: it is also the limit of descriptors that all processes of a user may have under way. Where
     /// cells have the uid of their user, one that fills it would else keep every other cell from reporting.
     OpenFiles,
@@ -141,19 +166,28 @@ pub(super) enum Limits {
     Others,
 }
 
-/// Sets the limits. Never raises a hard one: where the outer limit is lower, it stays.
+/// Sets the limits of a jail's program.
 pub(super) fn apply_rlimits(plan: &JailPlan, which: Limits) -> Step<()> {
     if !plan.has(DisabledLayer::Rlimits) {
         return Ok(());
     }
-    for (item, (resource, soft, hard)) in (10u16..).zip(limits(&plan.shape)) {
+    apply_limits(&ProgramLimits::from(&plan.shape), which)
+}
+
+/// Sets the limits. Never raises a hard one: where the outer limit is lower, it stays.
+pub(crate) fn apply_limits(program: &ProgramLimits, which: Limits) -> Step<()> {
+    for (item, resource, soft, hard) in limits(program) {
         if (resource == Resource::RLIMIT_NOFILE) != (which == Limits::OpenFiles) {
             continue;
         }
         let failed = at(Stage::Rlimit, item);
-        let (_, outer) = getrlimit(resource).map_err(&failed)?;
-        let hard = hard.min(outer);
-        setrlimit(resource, soft.min(hard), hard).map_err(&failed)?;
+        let outer = getrlimit(resource).map_err(&failed)?;
+        let hard = hard.min(outer.1);
+        let wanted = (soft.min(hard), hard);
+        // In a container the filter is in force already and forbids to set some of them: the engine has to have done it.
+        if wanted != outer {
+            setrlimit(resource, wanted.0, wanted.1).map_err(&failed)?;
+        }
     }
     Ok(())
 }
@@ -176,9 +210,28 @@ mod tests {
             process_memory_bytes: Some(5 * MIB),
             cpu_seconds: 7,
         };
-        let limits = limits(&shape);
-        assert!(limits.contains(&(Resource::RLIMIT_NPROC, 65, 65)));
-        assert!(limits.contains(&(Resource::RLIMIT_CPU, 7, 8)));
-        assert!(limits.contains(&(Resource::RLIMIT_DATA, 5 * MIB, 5 * MIB)));
+        let limits = limits(&ProgramLimits::from(&shape));
+        assert!(limits.contains(&(13, Resource::RLIMIT_NPROC, 65, 65)));
+        assert!(limits.contains(&(14, Resource::RLIMIT_CPU, 7, 8)));
+        assert!(limits.contains(&(21, Resource::RLIMIT_DATA, 5 * MIB, 5 * MIB)));
+    }
+
+    #[test]
+    fn every_limit_has_an_item_of_its_own_and_cells_that_share_a_uid_have_none_on_processes() {
+        let program = ProgramLimits {
+            file_size_bytes: 1,
+            open_files: 1,
+            processes: None,
+            process_memory_bytes: Some(1),
+            cpu_seconds: Some(1),
+        };
+        let limits = limits(&program);
+        let items: std::collections::BTreeSet<u16> = limits.iter().map(|(item, ..)| *item).collect();
+        assert_eq!(items.len(), limits.len());
+        assert!(
+            !limits
+                .iter()
+                .any(|(_, resource, ..)| *resource == Resource::RLIMIT_NPROC)
+        );
     }
 }

@@ -35,7 +35,11 @@ use crate::supervise::{self, Supervised};
 use crate::sys::child as sys;
 use channels::{PlanSource, Received, StubReport};
 
-pub(crate) use identity::{IdentityKind, drop_power};
+pub(crate) use channels::{Channels, default_signals};
+pub(crate) use exec::wait_and_execute;
+pub(crate) use identity::{
+    IdentityKind, Limits, ProgramLimits, apply_limits, check_ids, drop_power, own_session,
+};
 pub(crate) use syscalls::install_small;
 
 /// The outcome of a step.

@@ -2,7 +2,7 @@
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2};
+use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::sys::stat::{FileStat, Mode, fstat, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::ffi::{CStr, CString};
@@ -108,23 +108,61 @@ pub(super) fn c_string(name: &[u8]) -> nix::Result<CString> {
 }
 
 pub(super) fn open_directory(at: BorrowedFd<'_>, name: &CStr) -> nix::Result<OwnedFd> {
-    let flags = CAREFUL | OFlag::O_RDONLY | OFlag::O_DIRECTORY;
-    openat2(at, name, OpenHow::new().flags(flags).resolve(BENEATH))
+    open_beneath(
+        at,
+        name,
+        CAREFUL | OFlag::O_RDONLY | OFlag::O_DIRECTORY,
+        Mode::empty(),
+    )
 }
 
 /// Opens a file that was looked at, for reading.
 pub(super) fn open_file(at: BorrowedFd<'_>, name: &CStr) -> nix::Result<OwnedFd> {
-    openat2(
-        at,
-        name,
-        OpenHow::new().flags(CAREFUL | OFlag::O_RDONLY).resolve(BENEATH),
-    )
+    open_beneath(at, name, CAREFUL | OFlag::O_RDONLY, Mode::empty())
 }
 
 /// Makes a file that does not exist.
 pub(super) fn create_file(at: BorrowedFd<'_>, name: &CStr, mode: Mode) -> nix::Result<OwnedFd> {
     let flags = CAREFUL | OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
-    openat2(at, name, OpenHow::new().flags(flags).mode(mode).resolve(BENEATH))
+    open_beneath(at, name, flags, mode)
+}
+
+/// Opens beneath a directory, following nothing. In a container the kernel may not have `openat2`, or the container's
+/// filter may not let it through; what it does in one call is then done name by name.
+fn open_beneath(at: BorrowedFd<'_>, path: &CStr, flags: OFlag, mode: Mode) -> nix::Result<OwnedFd> {
+    match openat2(at, path, OpenHow::new().flags(flags).mode(mode).resolve(BENEATH)) {
+        Err(Errno::ENOSYS | Errno::EPERM) => open_by_steps(at, path, flags, mode),
+        other => other,
+    }
+}
+
+/// The same with nothing but `openat`: one plain name at a time, from the directory that the last one opened, with
+/// O_NOFOLLOW. So no step can leave through a link, and one that goes up is refused here.
+fn open_by_steps(at: BorrowedFd<'_>, path: &CStr, flags: OFlag, mode: Mode) -> nix::Result<OwnedFd> {
+    let mut names = path.to_bytes().split(|byte| *byte == b'/').peekable();
+    let mut directory: Option<OwnedFd> = None;
+    while let Some(name) = names.next() {
+        // "." alone is the directory itself.
+        if name.is_empty()
+            || name == b".."
+            || (name == b"." && (directory.is_some() || names.peek().is_some()))
+        {
+            return Err(Errno::EXDEV);
+        }
+        let from = directory.as_ref().map_or(at, AsFd::as_fd);
+        let last = names.peek().is_none();
+        let (flags, mode) = if last {
+            (flags, mode)
+        } else {
+            (CAREFUL | OFlag::O_PATH | OFlag::O_DIRECTORY, Mode::empty())
+        };
+        let opened = openat(from, c_string(name)?.as_c_str(), flags, mode)?;
+        if last {
+            return Ok(opened);
+        }
+        directory = Some(opened);
+    }
+    Err(Errno::ENOENT)
 }
 
 /// Describes an entry without opening it and without following it.
@@ -182,4 +220,56 @@ pub(super) fn names(directory: &OwnedFd, most: u32) -> nix::Result<Names> {
     }
     names.sort();
     Ok(Names { names, more })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    /// What both ways say of a path: bytes of a file, or why not.
+    fn both(root: &OwnedFd, path: &str) -> [Result<(), Errno>; 2] {
+        let path = CString::new(path).unwrap();
+        let flags = CAREFUL | OFlag::O_RDONLY;
+        let how = OpenHow::new().flags(flags).resolve(BENEATH);
+        [
+            openat2(root, path.as_c_str(), how).map(drop),
+            open_by_steps(root.as_fd(), &path, flags, Mode::empty()).map(drop),
+        ]
+    }
+
+    #[test]
+    fn opening_by_steps_opens_and_refuses_what_openat2_does() {
+        let outside = tempfile::tempdir().unwrap();
+        std::fs::write(outside.path().join("secret"), "s").unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        std::fs::create_dir_all(root.join("a/b")).unwrap();
+        std::fs::write(root.join("a/b/file"), "f").unwrap();
+        symlink(outside.path(), root.join("out")).unwrap();
+        symlink("a", root.join("inner")).unwrap();
+        symlink("file", root.join("a/b/link")).unwrap();
+        let root: OwnedFd = std::fs::File::open(root).unwrap().into();
+        for path in [".", "a", "a/b", "a/b/file"] {
+            assert_eq!(both(&root, path), [Ok(()); 2], "{path}");
+        }
+        for path in [
+            "out/secret",
+            "out",
+            "inner/b/file",
+            "a/b/link",
+            "..",
+            "../x",
+            "a/../../x",
+            "missing",
+            "a/b/file/x",
+            "/etc/passwd",
+        ] {
+            let [in_one_call, by_steps] = both(&root, path);
+            assert!(
+                in_one_call.is_err() && by_steps.is_err(),
+                "{path}: {in_one_call:?}, {by_steps:?}"
+            );
+        }
+    }
 }

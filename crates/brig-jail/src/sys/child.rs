@@ -63,7 +63,7 @@ fn own(result: c_long) -> nix::Result<OwnedFd> {
 }
 
 /// Takes a descriptor that the parent left open under a known number. `None` when nothing is open there.
-/// Only for the first lines of `main`: called twice with the same number it would make two owners.
+/// Only for the first lines of `main`, and of a child that owns nothing yet: called twice with the same number it would make two owners.
 pub(crate) fn take_inherited(number: RawFd) -> Option<OwnedFd> {
     // SAFETY: F_GETFD takes no pointer and changes nothing; on a closed number it returns EBADF.
     let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
@@ -71,14 +71,16 @@ pub(crate) fn take_inherited(number: RawFd) -> Option<OwnedFd> {
         return None;
     }
     // SAFETY: the descriptor is open (checked above), and nothing in this process owns it yet: it came through
-    // exec, and the only caller is the start of `main`, before anything else is opened, once per number.
+    // exec or, in a forked child, was just put on one of the numbers 0 to 2, which nobody owns; the callers are the
+    // start of `main` and of such a child, before anything else is opened, once per number.
     Some(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 /// Closes every descriptor from `first` on.
 pub(crate) fn close_from(first: c_uint) -> nix::Result<()> {
     // SAFETY: close_range takes no pointer. The callers close numbers that no live OwnedFd stands for: at the
-    // start of `main`, where nothing is owned yet, and right before exec, after which nothing is dropped.
+    // start of `main`, where nothing is owned yet, right before exec, after which nothing is dropped, and in a forked
+    // child that ends with `_exit` and uses none of what it inherited.
     let result = unsafe { libc::close_range(first, c_uint::MAX, 0) };
     check(result.into()).map(drop)
 }
@@ -136,6 +138,25 @@ pub(crate) fn default_signal(signal: c_int) -> nix::Result<()> {
             libc::SYS_rt_sigaction,
             signal,
             DEFAULT.as_ptr(),
+            std::ptr::null::<u64>(),
+            MASK_BYTES,
+        )
+    };
+    check(result).map(drop)
+}
+
+/// Makes a signal do nothing. For PID 1 under a kernel that does not shield it from the signals of its own processes.
+pub(crate) fn ignore_signal(signal: c_int) -> nix::Result<()> {
+    // Handler SIG_IGN, no flags, no restorer, an empty mask.
+    const IGNORE: [u64; 4] = [1, 0, 0, 0];
+    const MASK_BYTES: usize = 8;
+    // SAFETY: the kernel reads a `sigaction` of at most 32 bytes, which `IGNORE` is; SIG_IGN (1) installs no function, so
+    // no handler's assumptions can be broken; nothing is written back through the null pointer.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            signal,
+            IGNORE.as_ptr(),
             std::ptr::null::<u64>(),
             MASK_BYTES,
         )
