@@ -132,71 +132,73 @@ fn is_protocol(result: &Result<Exit, BackendError>) -> bool {
     matches!(result, Err(BackendError::Protocol(_)))
 }
 
+type Part = fn(&mut Liar);
+
+const NONSENSE: [(&str, Part); 9] = [
+    ("random bytes", |liar| {
+        liar.until_start();
+        liar.raw(&[0xa5; 100_000]);
+        liar.stay();
+    }),
+    ("an end without a start", |liar| {
+        liar.end(Main::Exited(0), Killed::No);
+        liar.stay();
+    }),
+    ("the end before that of the output", |liar| {
+        liar.until_start();
+        let ended = Ended {
+            main: Main::Exited(0),
+            killed: Killed::No,
+            wall_nanos: 0,
+            cpu_nanos: 0,
+            leftovers_killed: 0,
+        };
+        liar.say(&[Up::Ended(ended)]);
+        liar.stay();
+    }),
+    ("a claim without the seal", |liar| {
+        liar.until_start();
+        liar.seal = Seal::from_number(1);
+        liar.end(Main::Exited(0), Killed::No);
+        liar.stay();
+    }),
+    ("credit that nobody spent", |liar| {
+        liar.until_start();
+        let channel = DownChannel::Stdin;
+        liar.say(&[Up::Credit {
+            channel,
+            bytes: u32::MAX,
+        }]);
+        liar.stay();
+    }),
+    ("a length beyond the limit", |liar| {
+        liar.until_start();
+        liar.raw(&[0x83, 4, 0, 0, 0xff, 0xff, 0xff, 0x7f, 0, 0, 0, 0, 0, 0, 0, 0]);
+        liar.stay();
+    }),
+    ("files that nobody asked for", |liar| {
+        liar.until_start();
+        let channel = UpChannel::Files;
+        liar.say(&[Up::Data {
+            channel,
+            bytes: vec![0; 9],
+        }]);
+        liar.stay();
+    }),
+    ("a time limit that was not reached", |liar| {
+        liar.until_start();
+        liar.end(Main::Signalled(9), Killed::Wall);
+        liar.stay();
+    }),
+    ("two greetings", |liar| {
+        liar.greet();
+        liar.stay();
+    }),
+];
+
 #[tokio::test]
 async fn nonsense_of_any_kind_is_an_error_of_ours_at_once_and_no_verdict() {
-    type Part = fn(&mut Liar);
-    let parts: [(&str, Part); 9] = [
-        ("random bytes", |liar| {
-            liar.until_start();
-            liar.raw(&[0xa5; 100_000]);
-            liar.stay();
-        }),
-        ("an end without a start", |liar| {
-            liar.end(Main::Exited(0), Killed::No);
-            liar.stay();
-        }),
-        ("the end before that of the output", |liar| {
-            liar.until_start();
-            let ended = Ended {
-                main: Main::Exited(0),
-                killed: Killed::No,
-                wall_nanos: 0,
-                cpu_nanos: 0,
-                leftovers_killed: 0,
-            };
-            liar.say(&[Up::Ended(ended)]);
-            liar.stay();
-        }),
-        ("a claim without the seal", |liar| {
-            liar.until_start();
-            liar.seal = Seal::from_number(1);
-            liar.end(Main::Exited(0), Killed::No);
-            liar.stay();
-        }),
-        ("credit that nobody spent", |liar| {
-            liar.until_start();
-            let channel = DownChannel::Stdin;
-            liar.say(&[Up::Credit {
-                channel,
-                bytes: u32::MAX,
-            }]);
-            liar.stay();
-        }),
-        ("a length beyond the limit", |liar| {
-            liar.until_start();
-            liar.raw(&[0x83, 4, 0, 0, 0xff, 0xff, 0xff, 0x7f, 0, 0, 0, 0, 0, 0, 0, 0]);
-            liar.stay();
-        }),
-        ("files that nobody asked for", |liar| {
-            liar.until_start();
-            let channel = UpChannel::Files;
-            liar.say(&[Up::Data {
-                channel,
-                bytes: vec![0; 9],
-            }]);
-            liar.stay();
-        }),
-        ("a time limit that was not reached", |liar| {
-            liar.until_start();
-            liar.end(Main::Signalled(9), Killed::Wall);
-            liar.stay();
-        }),
-        ("two greetings", |liar| {
-            liar.greet();
-            liar.stay();
-        }),
-    ];
-    for (what, part) in parts {
+    for (what, part) in NONSENSE {
         let (result, took) = against(part).await;
         assert!(is_protocol(&result), "{what}: {result:?}");
         assert!(took < Duration::from_secs(2), "{what}: {took:?}");
@@ -331,7 +333,7 @@ async fn a_container_that_does_not_greet_or_serves_no_files_costs_only_its_own_j
     assert_eq!(kept.files, []);
     cell.destroy().await.unwrap();
 
-    engine.script.play(|stream| drop(stream));
+    engine.script.play(drop);
     let refused = engine.backend.open(&wanted(&engine, limits(|_| {}))).await;
     assert!(matches!(refused.err(), Some(BackendError::Interrupted(_))));
     // What was opened for nothing is given back.
