@@ -66,7 +66,7 @@ pub struct Guest {
     pub credit: HashMap<DownChannel, Credit>,
     /// Whether credit is given back as bytes come.
     pub generous: bool,
-    /// Channels whose end has been heard.
+    /// Channels whose end a test has heard before it asked for the rest.
     pub closed: Vec<UpChannel>,
 }
 
@@ -240,7 +240,6 @@ impl Guest {
                     }
                 }
             }
-            Up::Eof(channel) => self.closed.push(*channel),
             Up::Credit { channel, bytes } => {
                 self.credit.entry(*channel).or_default().give(*bytes).unwrap();
             }
@@ -332,7 +331,7 @@ impl Guest {
                     }
                 }
                 Up::Eof(UpChannel::Files) => return replies,
-                Up::Credit { .. } | Up::Eof(UpChannel::Runner) => {}
+                Up::Credit { .. } => {}
                 other => panic!("{other:?}"),
             }
         }
