@@ -80,7 +80,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Logs(args) => runtime()?.block_on(command::logs::run(&args)),
         Command::Cancel(args) => runtime()?.block_on(command::cancel::run(&args)),
         Command::Bench(args) => runtime()?.block_on(command::bench::run(&args)),
-        Command::Image(args) => command::image::run(&args),
+        Command::Image(args) => runtime()?.block_on(command::image::run(&args)),
         Command::Completions(args) => command::completions::run(&args),
     };
     exit.map(ExitCode::from)

@@ -122,6 +122,15 @@ impl ImageStore {
         write_whole(&path, &NameRecord { digest: *digest })
     }
 
+    /// The root that a name of this store means.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn named(&self, name: &ImageName) -> Result<Option<RootDigest>, ImageError> {
+        let record = read_name(&self.directory, &checked_name(&name.0)?)?;
+        Ok(record.map(|record| record.digest))
+    }
+
     /// Forgets a name; gives the root that it meant. `None`: this store has no such name.
     ///
     /// # Errors

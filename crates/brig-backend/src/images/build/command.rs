@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 /// How much of what a program said comes with the news of its failure.
 const TAIL_LINES: usize = 15;
@@ -130,12 +130,24 @@ fn shortened(argv: &[&OsStr]) -> String {
     words.collect::<Vec<_>>().join(" ").chars().take(200).collect()
 }
 
-fn isolated(network: Network) -> Command {
+/// A program that unpacks what comes on its input.
+pub(in crate::images) fn decompressor(program: &'static str) -> std::io::Result<Child> {
+    let mut command = program_named(program);
+    let command = command.arg("-dc").env_clear().env("PATH", "/usr/bin:/bin");
+    let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    piped.stderr(Stdio::null()).spawn()
+}
+
+fn program_named(program: &str) -> Command {
     #[expect(
         clippy::disallowed_methods,
         reason = "the one place in this crate where processes start: what builds an image, at the operator's own command"
     )]
-    let mut command = Command::new("unshare");
+    Command::new(program)
+}
+
+fn isolated(network: Network) -> Command {
+    let mut command = program_named("unshare");
     command.args([
         "--mount",
         "--pid",

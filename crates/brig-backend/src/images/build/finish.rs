@@ -2,11 +2,9 @@
 
 use super::{BuildError, clean};
 use crate::images::beneath::{beneath, make_directory, write_file};
-use brig_core::time::Timestamp;
 use brig_jail::keeper::identity;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
-use std::time::SystemTime;
 
 /// Where interpreters are, the image's own before the system's.
 const PYTHONS: [&str; 3] = [
@@ -97,23 +95,12 @@ pub(super) fn write_identity(root: &Path, time_zone: &str) -> Result<(), BuildEr
 
 /// Makes an unpacked archive an image: nothing that cells have of their own, the identity of every cell, two modes, one
 /// time. Gives its interpreter.
-///
-/// # Errors
-/// There is no interpreter, or the file system refuses.
-pub fn finish_import(root: &Path, python: Option<&str>) -> Result<String, BuildError> {
+pub(in crate::images) fn finish_import(root: &Path, python: Option<&str>) -> Result<String, BuildError> {
     let interpreter = find_python(root, python)?;
     clean::clean_any(root)?;
     write_identity(root, "Etc/UTC")?;
     clean::settle(root)?;
     Ok(interpreter)
-}
-
-/// The time now.
-pub(super) fn now() -> Timestamp {
-    let since = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

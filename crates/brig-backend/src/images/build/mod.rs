@@ -16,11 +16,13 @@ mod error;
 mod finish;
 mod python;
 
+pub(super) use command::decompressor;
 pub use error::BuildError;
-pub use finish::finish_import;
+pub(super) use finish::finish_import;
 
 use super::{Definition, FoundImage, ImageMeta, ImageStore, packages};
 use brig_core::limits::Bytes;
+use brig_core::time::Timestamp;
 use command::Shop;
 use std::path::{Path, PathBuf};
 
@@ -140,11 +142,16 @@ fn describe(root: &Path, definition: &Definition, interpreter: &str) -> Result<I
         env,
         preload: recipe.preload.clone(),
         limits: recipe.limits,
-        created: finish::now(),
+        created: Timestamp::now(),
         base: String::new(),
-        size_bytes: Bytes(clean::size_of(root).map_err(BuildError::io("read", root))?),
+        size_bytes: Bytes(image_size(root)?),
         packages: packages::installed(root),
     })
+}
+
+/// Bytes of the files of an image.
+pub(super) fn image_size(root: &Path) -> Result<u64, BuildError> {
+    clean::size_of(root).map_err(BuildError::io("read", root))
 }
 
 /// The cache is root's alone: what is in it becomes part of images.

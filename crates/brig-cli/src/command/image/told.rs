@@ -3,6 +3,7 @@
 use crate::quantity::human_bytes;
 use crate::terminal::say;
 use brig_backend::images::FoundImage;
+use brig_backend::images::engine::EngineImage;
 use serde_json::{Value, json};
 
 /// For programs.
@@ -15,7 +16,6 @@ pub(crate) fn as_object(image: &FoundImage) -> Value {
         "base": meta.base,
         "created_ms": meta.created.as_millis(),
         "size_bytes": meta.size_bytes.0,
-        "packages": meta.packages.len(),
         "root": image.root,
     })
 }
@@ -31,6 +31,19 @@ pub(crate) fn say_made(image: &FoundImage) {
         meta.packages.len(),
         meta.name
     ));
+}
+
+/// Where it can be used at once; the others make what they need when it is first used.
+pub(crate) fn backends(image: &FoundImage, engine: Option<&[EngineImage]>) -> Vec<&'static str> {
+    let made = engine
+        .unwrap_or_default()
+        .iter()
+        .any(|made| made.root == image.meta.digest);
+    if made {
+        vec!["jail", "docker"]
+    } else {
+        vec!["jail"]
+    }
 }
 
 /// Enough of a digest to tell images apart.
