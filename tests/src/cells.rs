@@ -3,7 +3,8 @@
 use crate::engine::Engine;
 use crate::skip::Skip;
 use crate::stage;
-use anyhow::Result;
+use anyhow::{Context, Result};
+use serde_json::Value;
 use std::path::PathBuf;
 
 /// A backend, and the image on it.
@@ -79,6 +80,26 @@ impl Cells {
     pub fn image_is_built(self) -> bool {
         let name = format!("{}.json", self.image());
         self == Cells::Jail || images().join("names").join(name).exists()
+    }
+
+    /// The root file system of the image on this host and what is known of it; nothing where the host's files are it.
+    ///
+    /// # Errors
+    /// When the store of images is not as it should be.
+    pub fn image_root(self) -> Result<Option<(PathBuf, Value)>> {
+        if self == Cells::Jail {
+            return Ok(None);
+        }
+        let read = |path: PathBuf| -> Result<Value> {
+            let text = std::fs::read_to_string(&path)
+                .with_context(|| format!("failed to read {}", path.display()))?;
+            Ok(serde_json::from_str(&text)?)
+        };
+        let name = read(images().join("names").join(format!("{}.json", self.image())))?;
+        let digest = name["digest"].as_str().context("an image without a digest")?;
+        let roots = images().join("roots");
+        let known = read(roots.join(format!("{digest}.json")))?;
+        Ok(Some((roots.join(digest), known)))
     }
 
     /// Whether this machine has them.

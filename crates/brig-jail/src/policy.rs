@@ -20,7 +20,10 @@ use crate::bpf::{Architecture, RETURN_USER_NOTIFICATION, chain, foreign_abi};
 use crate::plan::{FilterInstruction, FilterStack, Listener};
 
 mod calls;
+mod engine;
 mod removal;
+
+pub use engine::{EngineProfile, engine_profile, engine_profile_for};
 
 const COMMON: &str = include_str!("../policies/common.json");
 const X86_64: &str = include_str!("../policies/x86_64.json");
@@ -424,6 +427,8 @@ pub(crate) fn allowed_names(architecture: Architecture) -> Vec<String> {
     all.allow.into_iter().map(|rule| rule.call).collect()
 }
 
+#[cfg(test)]
+mod engine_oracle;
 #[cfg(test)]
 mod oracle;
 #[cfg(test)]

@@ -2,7 +2,9 @@
 
 use super::{Arm, Check};
 use crate::cell::Bench;
+use crate::seen::Seen;
 use anyhow::{Context, Result, ensure};
+use std::path::Path;
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -180,6 +182,9 @@ fn host_files(bench: &Bench) -> Result<()> {
         .program("look_for_host_files.py")
         .args(&planted.paths())
         .go()?;
+    if let Some((root, _)) = bench.mode.cells.image_root()? {
+        return files_of_the_image(&seen, &root);
+    }
     // Empty directories that programs expect may be there; a listing of the host's may not.
     for line in seen.lines("REACHED", "open") {
         ensure!(line.ends_with("[]"), "{line} is not empty{}", seen.told());
@@ -196,6 +201,39 @@ fn host_files(bench: &Bench) -> Result<()> {
     }
     Ok(())
 }
+
+/// What can be seen is what the image has, and nothing else.
+fn files_of_the_image(seen: &Seen, root: &Path) -> Result<()> {
+    seen.exited(0)?;
+    ensure!(
+        seen.lines("REACHED", "read").is_empty(),
+        "a planted file{}",
+        seen.told()
+    );
+    for line in seen.lines("REACHED", "open") {
+        let (path, listed) = line.split_once(' ').context("no listing")?;
+        let own = root.join(path.trim_start_matches('/'));
+        ensure!(own.exists(), "{path} is not of the image{}", seen.told());
+        // The listing may be cut in the middle of a name.
+        let names = listed.trim_matches(['[', ']']).split(", ");
+        let whole = names.filter_map(|name| name.strip_prefix('\'')?.strip_suffix('\''));
+        for name in whole {
+            ensure!(
+                own.join(name).exists(),
+                "{path}/{name} is not of the image{}",
+                seen.told()
+            );
+        }
+    }
+    for name in seen.saw("root")?.split_whitespace() {
+        let own = root.join(name).exists() || MADE.contains(&name);
+        ensure!(own, "/{name} is not of the image{}", seen.told());
+    }
+    Ok(())
+}
+
+/// What the root of a cell has beside its image: places of its own, and in a container init and the engine's mark.
+const MADE: [&str; 7] = ["dev", "proc", "tmp", "workspace", "sys", ".brig", ".dockerenv"];
 
 fn mounts(bench: &Bench) -> Result<()> {
     let seen = bench.program("mount_table.py").go()?;

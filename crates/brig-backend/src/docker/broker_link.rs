@@ -53,7 +53,7 @@ pub(super) struct News {
 /// What a backend gives, or what keeps it from working.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ProbedBackend {
-    pub(super) receipt: ContainerReceipt,
+    pub(super) receipt: Option<ContainerReceipt>,
     pub(super) trouble: Option<Trouble>,
 }
 

@@ -30,6 +30,7 @@ use brig_core::backend::{
     Backend, BackendError, BackendOffer, CellRequest, Environment, HostReport, Obstacle,
 };
 use brig_core::limits::Limits;
+use brig_core::receipt::Receipt;
 use brig_core::spec::{BackendName, ImageName, IsolationLevel};
 use broker_link::{Refusal, Wanted};
 use cell::{BROKER_GONE, DockerCell, Layers};
@@ -264,8 +265,19 @@ impl Backend for DockerBackend {
             remedy: trouble.remedy,
         });
         let levels = [IsolationLevel::Strict, IsolationLevel::Workstation];
+        let receipt = match &probed.receipt {
+            Some(found) => receipt::outside(found, IsolationLevel::Strict, &image.0, "on_demand"),
+            // Where no container can be made there is no layer to tell of.
+            None => Receipt {
+                backend: name.0.clone(),
+                level: IsolationLevel::Strict.word().to_owned(),
+                image: image.0.clone(),
+                cell: "on_demand".to_owned(),
+                layers: Vec::new(),
+            },
+        };
         Ok(HostReport {
-            receipt: receipt::outside(&probed.receipt, IsolationLevel::Strict, &image.0, "on_demand"),
+            receipt,
             levels: levels.map(|level| (level, obstacle.clone())).to_vec(),
         })
     }

@@ -22,6 +22,7 @@
 //! [`Reply::Hello`] comes first, and again from a broker that was started in the place of a dead one: every earlier cell
 //! is lost then, and every request that was not answered.
 
+pub use crate::images::RootDigest;
 use brig_jail::protocol::{CellLimits, KillReason};
 use brig_jail::record::{RecordError, RecordSocket};
 use serde::de::DeserializeOwned;
@@ -44,48 +45,6 @@ pub const VERSION: u32 = 1;
 pub type RequestNumber = u64;
 /// Number of a cell, chosen by the broker; never used twice, also not by a broker that takes the place of a dead one.
 pub type CellNumber = u64;
-
-/// The digest of a root file system: 64 lower-case hexadecimal digits.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct RootDigest(String);
-
-/// Not the digest of a root file system.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a digest has 64 lower-case hexadecimal digits")]
-pub struct NotADigest;
-
-impl RootDigest {
-    /// Its digits.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl TryFrom<String> for RootDigest {
-    type Error = NotADigest;
-    fn try_from(text: String) -> Result<RootDigest, NotADigest> {
-        let digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-        if text.len() == 64 && text.as_bytes().iter().all(digit) {
-            Ok(RootDigest(text))
-        } else {
-            Err(NotADigest)
-        }
-    }
-}
-
-impl From<RootDigest> for String {
-    fn from(digest: RootDigest) -> String {
-        digest.0
-    }
-}
-
-impl std::fmt::Display for RootDigest {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str(&self.0)
-    }
-}
 
 /// The name of a configured backend: `docker`, or that of a `[docker.backends.NAME]`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -213,7 +172,7 @@ pub struct ContainerFacts {
     pub oom_kills: u32,
     /// Forks refused by the process limit.
     pub forks_refused: u32,
-    /// CPU time of all processes, nanoseconds, those of the container's start-up included.
+    /// CPU time of all processes since [`Request::Start`], nanoseconds.
     pub cpu_nanos: u64,
     /// How long the CPU rate held the container back.
     pub throttled_nanos: u64,
@@ -343,8 +302,8 @@ pub enum Reply {
     Probed {
         /// Echoed.
         request: RequestNumber,
-        /// What a cell of it would say.
-        receipt: ContainerReceipt,
+        /// What a throw-away cell of it says, where one could be made.
+        receipt: Option<ContainerReceipt>,
         /// What keeps it from working, if anything.
         trouble: Option<Trouble>,
     },
@@ -419,4 +378,4 @@ pub fn receive<T: DeserializeOwned>(socket: &RecordSocket) -> Result<(T, Option<
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::docker) mod tests;

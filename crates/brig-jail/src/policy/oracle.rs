@@ -11,14 +11,14 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Call, arguments, and what is expected of them.
-struct Reading {
+pub(super) struct Reading {
     architecture: Architecture,
     /// By number: the rules of `allow` and of `probed`.
     allow: BTreeMap<u32, Value>,
     probed: BTreeMap<u32, Value>,
 }
 
-fn read(architecture: Architecture) -> Reading {
+pub(super) fn read(architecture: Architecture) -> Reading {
     let (name, own) = match architecture {
         Architecture::X86_64 => ("x86_64", include_str!("../../policies/x86_64.json")),
         Architecture::Aarch64 => ("aarch64", include_str!("../../policies/aarch64.json")),
@@ -94,7 +94,7 @@ fn errno(name: &str) -> u32 {
 impl Reading {
     /// Foreign calls kill, whatever else is said of their number; a probed call fails even if it is also allowed;
     /// the rest is allowed or asks.
-    fn expect(&self, number: u32, arguments: [u64; 6]) -> u32 {
+    pub(super) fn expect(&self, number: u32, arguments: [u64; 6]) -> u32 {
         if (0x4000_0000..0x8000_0000).contains(&number) {
             return RETURN_KILL_PROCESS;
         }
@@ -120,7 +120,7 @@ impl Reading {
     }
 
     /// Every value of every condition, by argument, with its neighbours and with other bits set.
-    fn interesting(&self, number: u32) -> [Vec<u64>; 6] {
+    pub(super) fn interesting(&self, number: u32) -> [Vec<u64>; 6] {
         let mut values: [Vec<u64>; 6] = Default::default();
         values
             .iter_mut()

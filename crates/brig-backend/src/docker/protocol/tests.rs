@@ -1,11 +1,11 @@
 use super::*;
 use proptest::prelude::*;
 
-fn digest() -> RootDigest {
+pub(in crate::docker) fn digest() -> RootDigest {
     RootDigest::try_from("0123456789abcdef".repeat(4)).unwrap()
 }
 
-fn backend() -> BackendName {
+pub(in crate::docker) fn backend() -> BackendName {
     BackendName::try_from("docker".to_owned()).unwrap()
 }
 
@@ -118,7 +118,7 @@ fn replies() -> Vec<Reply> {
         Reply::Released { cell: 2 },
         Reply::Probed {
             request: 9,
-            receipt: receipt(),
+            receipt: Some(receipt()),
             trouble: Some(trouble),
         },
         Reply::Health {
