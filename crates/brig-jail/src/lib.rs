@@ -15,6 +15,8 @@
 //!  the program
 //! ```
 //!
+//! Where an engine makes the cells, the same `brig-jail-init` is PID 1 of its containers, see [`container`].
+//!
 //! **A jail guarantees**, whatever its program does: it sees its image (read-only), its own `/workspace`, `/tmp` and
 //! `/dev/shm`, a loopback interface, and its own processes; it can call only what the policy lists; it gains no
 //! capability and no other uid; it ends, with everything that it started, at its wall limit at the latest, and when

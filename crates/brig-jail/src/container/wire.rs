@@ -16,7 +16,8 @@
 //! ```
 //!
 //! `Credit` flows both ways at any time, see [`super::flow`]. A second `OpenFiles` may come when both `Eof{Files}` of
-//! the first are through; the credit of this channel is then full again, on both sides. While the program runs,
+//! the first are through; the credit of this channel is then full again, on both sides, and none is given back for the
+//! conversation before. Who ends one early still takes what comes. While the program runs,
 //! `OpenFiles` is answered with `Eof{Files}` at once. The Job channel carries an
 //! [`ExecSpec`](crate::exec_spec::ExecSpec) as the job pipe of a jail does and then what a runner reads, Runner what it
 //! answers, Files the frames of [`crate::files`].
@@ -223,7 +224,8 @@ pub struct Ended {
 /// What PID 1 found around itself before anything untrusted ran.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Posture {
-    /// Mode of seccomp as `/proc/self/status` shows it: 2 is a filter; 255: it does not say (gVisor).
+    /// Mode of seccomp as `/proc/self/status` shows it: 2 is a filter; 255: it does not say. gVisor says 0 where the
+    /// filter is not inside of its sandbox.
     pub seccomp_mode: u8,
     /// Whether a process of the same user cannot look into PID 1.
     pub init_closed: bool,

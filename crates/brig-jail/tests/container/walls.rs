@@ -6,6 +6,7 @@ use brig_jail::container::wire::{Killed, Main, Up, WireError};
 pub const TESTS: &[(&str, fn())] = &[
     ("pid_1_says_what_it_found_around_itself", posture),
     ("pid_1_is_closed_to_the_program", closed),
+    ("pid_1_and_the_program_have_brigs_own_filter_here", filtered),
     (
         "what_the_program_writes_into_the_stream_of_pid_1_never_passes_for_its_word",
         forged,
@@ -51,6 +52,26 @@ fn closed() {
         assert!(!ran.stdout.contains("mem"), "{ran:?}");
     }
     assert_eq!(ran.ended.main, Main::Exited(0), "{ran:?}");
+    // The same doors of a process that is not closed: its own.
+    let own = python(&DOORS.replace("/proc/1/", "/proc/self/"));
+    for door in ["environ", "maps", "fd/1", "mem"] {
+        assert!(own.stdout.contains(&format!("open {door} ")), "{door}: {own:?}");
+    }
+}
+
+fn filtered() {
+    if is_foreign() {
+        return;
+    }
+    // The numbers are of x86_64: openat2 is probed, seccomp and unshare are refused.
+    let ran = python(
+        "import ctypes\n\
+         call = ctypes.CDLL(None, use_errno=True).syscall\n\
+         for number in [437, 317, 272]: print(call(number, 0, 0, 0, 0), ctypes.get_errno())",
+    );
+    if cfg!(target_arch = "x86_64") {
+        assert_eq!(ran.stdout, "-1 38\n-1 1\n-1 1\n", "{ran:?}");
+    }
 }
 
 fn forged() {
