@@ -37,7 +37,7 @@ pub struct Surroundings {
     processes: BTreeMap<u32, Process>,
     groups: BTreeSet<PathBuf>,
     mounts: BTreeSet<String>,
-    /// Containers with Brig's label that the engine of the mode knows, running or not.
+    /// Containers of Brig that the engine of the mode knows, running or not, but for those that wait for a job.
     containers: BTreeSet<String>,
 }
 
@@ -45,11 +45,12 @@ impl Surroundings {
     /// Looks now. `brig` is the staged program: its processes are known by their file.
     #[must_use]
     pub fn look(brig: &Path, mode: Mode) -> Self {
+        let containers = Containers::of(mode);
         Self {
-            processes: processes(brig, mode),
-            groups: groups(brig, mode),
-            mounts: mounts(mode),
-            containers: containers(mode),
+            processes: processes(brig, mode, &containers),
+            groups: groups(brig, &containers),
+            mounts: mounts(&containers),
+            containers: containers.used,
         }
     }
 
@@ -149,7 +150,7 @@ pub fn no_more_than(brig: &Path, mode: Mode, before: &Surroundings) -> Result<()
 }
 
 /// Processes of Brig's file, of the ids of cells, or of the user of the mode.
-fn processes(brig: &Path, mode: Mode) -> BTreeMap<u32, Process> {
+fn processes(brig: &Path, mode: Mode, containers: &Containers) -> BTreeMap<u32, Process> {
     let user = mode.user().map(|user| user.uid.as_raw());
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -167,7 +168,13 @@ fn processes(brig: &Path, mode: Mode) -> BTreeMap<u32, Process> {
         if is_of_another_keeper(brig, &groups_of(&entry.path())) || has_another_keeper(brig, pid, mode) {
             continue;
         }
-        let container = container_of(mode, &groups_of(&entry.path()));
+        let container = containers.of_process(&groups_of(&entry.path()));
+        if container
+            .as_deref()
+            .is_some_and(|id| containers.spare.contains_key(id))
+        {
+            continue;
+        }
         let cell = uid.is_some_and(|uid| cell_ids(mode).contains(&uid) || user == Some(uid));
         let own_file = std::fs::read_link(entry.path().join("exe")).is_ok_and(|file| file == brig);
         if cell || own_file || container.is_some() {
@@ -230,8 +237,7 @@ pub fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// Control groups of Brig in every tree.
-fn groups(brig: &Path, mode: Mode) -> BTreeSet<PathBuf> {
-    let engine = engine_of(mode).and_then(|engine| engine.groups());
+fn groups(brig: &Path, containers: &Containers) -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
     let mut open = vec![PathBuf::from("/sys/fs/cgroup")];
     while let Some(directory) = open.pop() {
@@ -242,9 +248,9 @@ fn groups(brig: &Path, mode: Mode) -> BTreeSet<PathBuf> {
             let name = entry.file_name().to_string_lossy().into_owned();
             let ours = name.starts_with("brig-") && !name.starts_with("brig-tests-");
             let cell = name.starts_with("cell-");
-            let container = engine
-                .as_deref()
-                .is_some_and(|groups| directory.ends_with(groups));
+            let container = containers.groups.as_deref().is_some_and(|groups| {
+                directory.ends_with(groups) && !containers.spare.contains_key(name.as_str())
+            });
             if (ours || cell || container) && !is_of_another_keeper(brig, &entry.path().to_string_lossy()) {
                 found.insert(entry.path());
             }
@@ -255,30 +261,59 @@ fn groups(brig: &Path, mode: Mode) -> BTreeSet<PathBuf> {
 }
 
 /// The mount table, without what an engine of the tests keeps there, except in the mode that runs on it.
-fn mounts(mode: Mode) -> BTreeSet<String> {
+fn mounts(containers: &Containers) -> BTreeSet<String> {
     let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let of_an_engine = |line: &str| line.contains("/brig-tests-engine/") || line.contains("/overlay2/");
+    let of_a_spare = |line: &str| {
+        let mut roots = containers.spare.values().flatten();
+        roots.any(|root| line.contains(root.as_str()))
+    };
     table
         .lines()
-        .filter(|line| mode.cells.are_containers() || !of_an_engine(line))
+        .filter(|line| containers.groups.is_some() || !of_an_engine(line))
+        .filter(|line| !of_a_spare(line))
         .map(str::to_owned)
         .collect()
 }
 
-fn engine_of(mode: Mode) -> Option<Engine> {
-    mode.cells.are_containers().then(Engine::of_the_tests)?.ok()
+/// The containers of a mode's engine. The spare ones are no leftovers: they have seen no program.
+#[derive(Debug, Default)]
+struct Containers {
+    /// The group that holds all of their groups; none in a mode without an engine.
+    groups: Option<String>,
+    used: BTreeSet<String>,
+    /// With where their roots are mounted.
+    spare: BTreeMap<String, Option<String>>,
 }
 
-/// The container that a process with these groups is in, if it is one of the mode's engine.
-fn container_of(mode: Mode, listed: &str) -> Option<String> {
-    let groups = engine_of(mode)?.groups()?;
-    let (_, below) = listed.split_once(&format!("/{groups}/"))?;
-    Some(below.split(['/', '\n']).next()?.to_owned())
-}
+impl Containers {
+    fn of(mode: Mode) -> Self {
+        if !mode.cells.are_containers() {
+            return Self::default();
+        }
+        let Ok(engine) = Engine::of_the_tests() else {
+            return Self::default();
+        };
+        let known = engine.containers().unwrap_or_default();
+        let spare = known.iter().filter(|one| one.is_spare);
+        Self {
+            groups: engine.groups(),
+            spare: spare
+                .map(|one| (one.id.clone(), engine.root_of(&one.id)))
+                .collect(),
+            used: known
+                .iter()
+                .filter(|one| !one.is_spare)
+                .map(|one| one.id.clone())
+                .collect(),
+        }
+    }
 
-fn containers(mode: Mode) -> BTreeSet<String> {
-    let known = engine_of(mode).and_then(|engine| engine.cells().ok());
-    known.unwrap_or_default().into_iter().collect()
+    /// The container that a process with these groups is in.
+    fn of_process(&self, listed: &str) -> Option<String> {
+        let (_, below) = listed.split_once(&format!("/{}/", self.groups.as_deref()?))?;
+        Some(below.split(['/', '\n']).next()?.to_owned())
+    }
 }
 
 /// Ids of processes of the host whose arguments contain `marker`.

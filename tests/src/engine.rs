@@ -19,6 +19,15 @@ pub struct Engine {
     socket: PathBuf,
 }
 
+/// A container of Brig's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Container {
+    /// As the engine has it.
+    pub id: String,
+    /// It waits for a job.
+    pub is_spare: bool,
+}
+
 /// What an engine answered: the status of HTTP and the object.
 #[derive(Debug)]
 pub struct Answer {
@@ -135,14 +144,36 @@ impl Engine {
     /// # Errors
     /// When it does not answer.
     pub fn cells(&self) -> Result<Vec<String>> {
+        Ok(self.containers()?.into_iter().map(|one| one.id).collect())
+    }
+
+    /// Brig's containers, whatever their state.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn containers(&self) -> Result<Vec<Container>> {
         // {"label":["dev.brig.instance"]}
         let listed =
             self.get("/containers/json?all=1&filters=%7B%22label%22%3A%5B%22dev.brig.instance%22%5D%7D")?;
         let all = listed.as_array().context("no list")?;
         Ok(all
             .iter()
-            .filter_map(|one| one["Id"].as_str().map(str::to_owned))
+            .filter_map(|one| {
+                Some(Container {
+                    id: one["Id"].as_str()?.to_owned(),
+                    is_spare: one["Names"].to_string().contains("\"/brig-warm-"),
+                })
+            })
             .collect())
+    }
+
+    /// Where the root of a container is mounted on the host; nothing once it is gone.
+    #[must_use]
+    pub fn root_of(&self, id: &str) -> Option<String> {
+        let found = self.inspect(id).ok()?;
+        found["GraphDriver"]["Data"]["MergedDir"]
+            .as_str()
+            .map(str::to_owned)
     }
 
     /// What it knows of a container.
