@@ -75,11 +75,15 @@ async fn end(
 ) -> Result<ExitFacts, BackendError> {
     let control = cell.control();
     let ended = timeout(limits.wall + END_SLACK, cell.ended(limits)).await;
-    over.cancel();
-    ended.unwrap_or_else(|_late| {
+    let ended = ended.unwrap_or_else(|_late| {
         control.kill(KillCause::Abandoned);
         Err(BackendError::Protocol("a cell outlived its limits"))
-    })
+    });
+    if ended.is_err() {
+        cell.hang_up();
+    }
+    over.cancel();
+    ended
 }
 
 /// Both output streams, into the outlet.

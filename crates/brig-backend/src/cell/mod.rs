@@ -56,6 +56,8 @@ pub(crate) trait LiveCell: Send + Sync + 'static {
     fn start(&self, clocks: Clocks);
     /// Waits until no process of the cell is left. Called once.
     fn ended(&mut self, limits: &Limits) -> impl Future<Output = Result<ExitFacts, BackendError>> + Send;
+    /// Nothing more is wanted of a cell that did not end as it should: its channels end now.
+    fn hang_up(&self);
     /// A conversation with whoever reads and writes this cell's files.
     fn open_files(&mut self) -> impl Future<Output = Result<FileStream, BackendError>> + Send;
     /// Waits until what holds the cell is gone; tells what that was.

@@ -182,6 +182,8 @@ impl DockerCell {
         let Some((why, counted)) = gone else {
             return Err(BackendError::Interrupted(BROKER_GONE.to_owned()));
         };
+        // Its stream may be open still.
+        self.hang_up();
         let cause = self.control.cause();
         let counted = self.overhead.without(counted);
         facts::of_gone(&why, &counted, self.control.took(), cause)
@@ -219,6 +221,10 @@ impl LiveCell for DockerCell {
             },
             Err(broken @ Broken::Nonsense(_)) => Err(self.broken(broken).await),
         }
+    }
+
+    fn hang_up(&self) {
+        self.control.wire.hang_up();
     }
 
     async fn open_files(&mut self) -> Result<FileStream, BackendError> {

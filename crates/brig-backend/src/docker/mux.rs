@@ -446,9 +446,7 @@ impl Mux {
 
     /// Appends what may go out now, about [`BATCH`] bytes at most: orders first, then credit, then channels in turn.
     pub(super) fn outgoing(&mut self, out: &mut Vec<u8>) {
-        for order in self.orders.drain(..) {
-            order.encode(out);
-        }
+        self.give_orders(out);
         for (channel, up) in UpChannel::ALL.into_iter().zip(&mut self.incoming) {
             let bytes = up.window.settle();
             // Credit for a channel that has ended says nothing to anybody.
@@ -463,7 +461,20 @@ impl Mux {
             let sent = self.outgoing[turn].send(DownChannel::ALL[turn], out);
             idle = if sent { 0 } else { idle + 1 };
         }
+        // The last word about files may have been what they waited for.
+        self.give_orders(out);
         self.settle_files();
+    }
+
+    /// A program starts only when a conversation about files has ended, and what was ordered later comes later.
+    fn give_orders(&mut self, out: &mut Vec<u8>) {
+        let busy = self.files != Files::None && !self.down(DownChannel::Files).is_over();
+        while let Some(order) = self
+            .orders
+            .pop_front_if(|order| !(busy && matches!(order, Down::Start(_))))
+        {
+            order.encode(out);
+        }
     }
 
     fn up(&mut self, channel: UpChannel) -> &mut Incoming {

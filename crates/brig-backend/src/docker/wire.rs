@@ -174,6 +174,12 @@ impl Wire {
         }
     }
 
+    /// Nothing more is wanted of the container.
+    pub(super) fn hang_up(&self) {
+        self.lock().break_off(Broken::Ended);
+        self.changed.notify_waiters();
+    }
+
     /// Waits until the container has greeted; tells what it found around itself.
     pub(super) async fn greeted(&self) -> Result<Posture, Broken> {
         self.until(|inner| match (inner.mux.posture(), inner.broken) {
@@ -297,8 +303,7 @@ struct HangUp<'a>(&'a Wire);
 
 impl Drop for HangUp<'_> {
     fn drop(&mut self) {
-        self.0.lock().break_off(Broken::Ended);
-        self.0.changed.notify_waiters();
+        self.0.hang_up();
     }
 }
 

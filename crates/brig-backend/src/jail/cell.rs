@@ -89,6 +89,10 @@ impl LiveCell for JailCell {
         facts::exit_facts(&facts).map_err(|failure| receipt::setup_error(&failure, &self.shared.config.signs))
     }
 
+    fn hang_up(&self) {
+        // What is left in a pipe is read without waiting for its end.
+    }
+
     async fn open_files(&mut self) -> Result<FileStream, BackendError> {
         let opening = self.shared.keeper.open_files(self.lifetime.number);
         let socket = match timeout(OPEN_TIME, opening).await {

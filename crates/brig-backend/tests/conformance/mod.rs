@@ -22,6 +22,10 @@ pub trait Subject: Sync {
     fn backend(&self) -> &dyn Backend;
     /// The level that this machine gives.
     fn level(&self) -> IsolationLevel;
+    /// The backend's name and its image.
+    fn place(&self) -> (BackendName, ImageName) {
+        (BackendName::jail(), ImageName::host())
+    }
     /// For a backend that runs nothing: what the next program does.
     fn script(&self, steps: Vec<Step>);
 }
@@ -104,6 +108,16 @@ pub fn request(level: IsolationLevel, limits: Limits) -> CellRequest {
     }
 }
 
+/// The request for this subject.
+pub fn wanted(subject: &dyn Subject, limits: Limits) -> CellRequest {
+    let (backend, image) = subject.place();
+    CellRequest {
+        backend,
+        image,
+        ..request(subject.level(), limits)
+    }
+}
+
 pub fn python(code: &str) -> Execution {
     let start = Start::Python {
         code: code.as_bytes().to_vec(),
@@ -132,11 +146,7 @@ pub fn execution(start: Start) -> Execution {
 /// Runs one program in a cell of its own.
 pub async fn run(subject: &dyn Subject, limits: Limits, execution: Execution) -> (Exit, Arc<Heard>) {
     let heard = Arc::new(Heard::default());
-    let mut cell = subject
-        .backend()
-        .open(&request(subject.level(), limits))
-        .await
-        .unwrap();
+    let mut cell = subject.backend().open(&wanted(subject, limits)).await.unwrap();
     let exit = cell
         .exec(execution, Arc::clone(&heard) as Arc<dyn OutputSink>)
         .await
@@ -182,7 +192,7 @@ async fn a_kill_from_outside_has_its_cause_and_keeps_output(subject: &dyn Subjec
     let heard = Arc::new(Heard::default());
     let mut cell = subject
         .backend()
-        .open(&request(subject.level(), limits(|_| {})))
+        .open(&wanted(subject, limits(|_| {})))
         .await
         .unwrap();
     let control = cell.control();
@@ -257,7 +267,7 @@ async fn files_are_collected_by_pattern(subject: &dyn Subject) {
                    for name, data in ('a.txt', '1'), ('sub/b.txt', '22'), ('c.log', '333'):\n    open(name, 'w').write(data)";
     let mut cell = subject
         .backend()
-        .open(&request(subject.level(), limits(|_| {})))
+        .open(&wanted(subject, limits(|_| {})))
         .await
         .unwrap();
     let exit = cell
@@ -288,7 +298,7 @@ async fn files_are_collected_by_pattern(subject: &dyn Subject) {
 }
 
 async fn an_unknown_image_or_level_never_runs_unnoticed(subject: &dyn Subject) {
-    let mut cell = request(subject.level(), limits(|_| {}));
+    let mut cell = wanted(subject, limits(|_| {}));
     let opened = subject.backend().open(&cell).await.unwrap();
     assert_eq!(opened.receipt().level, subject.level().word());
     drop(opened);

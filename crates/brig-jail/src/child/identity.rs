@@ -156,6 +156,15 @@ fn limits(program: &ProgramLimits) -> Vec<(u16, Resource, u64, u64)> {
     limits
 }
 
+/// Limits of what gVisor does not have: it knows no queues of messages and no scheduling classes, and keeps signals in
+/// the memory of the sandbox.
+const NOT_EVERYWHERE: [Resource; 4] = [
+    Resource::RLIMIT_MSGQUEUE,
+    Resource::RLIMIT_SIGPENDING,
+    Resource::RLIMIT_NICE,
+    Resource::RLIMIT_RTPRIO,
+];
+
 /// Which limits are set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Limits {
@@ -185,8 +194,13 @@ pub(crate) fn apply_limits(program: &ProgramLimits, which: Limits) -> Step<()> {
         let hard = hard.min(outer.1);
         let wanted = (soft.min(hard), hard);
         // In a container the filter is in force already and forbids to set some of them: the engine has to have done it.
-        if wanted != outer {
-            setrlimit(resource, wanted.0, wanted.1).map_err(&failed)?;
+        if wanted == outer {
+            continue;
+        }
+        match setrlimit(resource, wanted.0, wanted.1) {
+            // Linux lets everybody lower any of them; a kernel that has nothing to limit there does not.
+            Err(Errno::EPERM) if NOT_EVERYWHERE.contains(&resource) => {}
+            other => other.map_err(&failed)?,
         }
     }
     Ok(())

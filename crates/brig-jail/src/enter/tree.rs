@@ -136,33 +136,37 @@ fn open_beneath(at: BorrowedFd<'_>, path: &CStr, flags: OFlag, mode: Mode) -> ni
     }
 }
 
-/// The same with nothing but `openat`: one plain name at a time, from the directory that the last one opened, with
-/// O_NOFOLLOW. So no step can leave through a link, and one that goes up is refused here.
+/// The same with nothing but `openat`: one plain name at a time, from the directory that the last one opened. So no step
+/// can leave through a link, and one that goes up is refused here.
 fn open_by_steps(at: BorrowedFd<'_>, path: &CStr, flags: OFlag, mode: Mode) -> nix::Result<OwnedFd> {
+    if path == c"." {
+        return openat(at, path, flags, mode);
+    }
     let mut names = path.to_bytes().split(|byte| *byte == b'/').peekable();
     let mut directory: Option<OwnedFd> = None;
     while let Some(name) = names.next() {
-        // "." alone is the directory itself.
-        if name.is_empty()
-            || name == b".."
-            || (name == b"." && (directory.is_some() || names.peek().is_some()))
-        {
+        if matches!(name, b"" | b"." | b"..") {
             return Err(Errno::EXDEV);
         }
         let from = directory.as_ref().map_or(at, AsFd::as_fd);
-        let last = names.peek().is_none();
-        let (flags, mode) = if last {
-            (flags, mode)
-        } else {
-            (CAREFUL | OFlag::O_PATH | OFlag::O_DIRECTORY, Mode::empty())
-        };
-        let opened = openat(from, c_string(name)?.as_c_str(), flags, mode)?;
-        if last {
-            return Ok(opened);
+        let name = c_string(name)?;
+        if names.peek().is_none() && !flags.contains(OFlag::O_DIRECTORY) {
+            return openat(from, name.as_c_str(), flags, mode);
         }
-        directory = Some(opened);
+        directory = Some(step_into(from, &name)?);
     }
-    Err(Errno::ENOENT)
+    let directory = directory.ok_or(Errno::ENOENT)?;
+    openat(&directory, c".", flags, mode)
+}
+
+/// A directory, and nothing that points to one. Not by O_DIRECTORY with O_NOFOLLOW: gVisor follows a link then.
+fn step_into(from: BorrowedFd<'_>, name: &CStr) -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let entry = openat(from, name, flags, Mode::empty())?;
+    match kind(&fstat(&entry)?) {
+        EntryKind::Directory => Ok(entry),
+        EntryKind::File | EntryKind::Link | EntryKind::Other => Err(Errno::ENOTDIR),
+    }
 }
 
 /// Describes an entry without opening it and without following it.

@@ -78,10 +78,12 @@ pub(crate) fn take_inherited(number: RawFd) -> Option<OwnedFd> {
 
 /// Closes every descriptor from `first` on.
 pub(crate) fn close_from(first: c_uint) -> nix::Result<()> {
+    // No descriptor has a higher number, and gVisor refuses a range that ends beyond it.
+    const LAST: c_uint = i32::MAX.cast_unsigned();
     // SAFETY: close_range takes no pointer. The callers close numbers that no live OwnedFd stands for: at the
     // start of `main`, where nothing is owned yet, right before exec, after which nothing is dropped, and in a forked
     // child that ends with `_exit` and uses none of what it inherited.
-    let result = unsafe { libc::close_range(first, c_uint::MAX, 0) };
+    let result = unsafe { libc::close_range(first, LAST, 0) };
     check(result.into()).map(drop)
 }
 

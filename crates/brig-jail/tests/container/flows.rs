@@ -63,7 +63,7 @@ fn long_input() {
         if left == 0 {
             match guest.next() {
                 Up::Credit { .. } => {}
-                Up::Eof(UpChannel::Runner) => guest.closed.push(UpChannel::Runner),
+                Up::Eof(UpChannel::Runner) => {}
                 other => panic!("{other:?}"),
             }
             continue;
@@ -107,7 +107,7 @@ fn all_that_comes(guest: &mut Guest, channel: UpChannel) -> usize {
         match guest.hear(Duration::from_millis(500)) {
             Ok(Some(Up::Data { channel: one, bytes })) if one == channel => length += bytes.len(),
             // A program that is no runner closes that channel when it starts.
-            Ok(Some(Up::Eof(UpChannel::Runner))) => guest.closed.push(UpChannel::Runner),
+            Ok(Some(Up::Eof(UpChannel::Runner))) => {}
             Err(Silence::Nothing) => return length,
             other => panic!("{other:?}"),
         }
@@ -164,7 +164,7 @@ fn other_streams() {
                 channel: UpChannel::Stdout,
                 bytes,
             } => out.extend(bytes),
-            Up::Eof(UpChannel::Runner) => guest.closed.push(UpChannel::Runner),
+            Up::Eof(UpChannel::Runner) => {}
             other => panic!("{other:?}"),
         }
     }
@@ -178,6 +178,10 @@ fn other_streams() {
 }
 
 fn memory() {
+    if super::guest::is_gvisor() {
+        // It does not say in /proc how much a process has.
+        return;
+    }
     let mut guest = Guest::start();
     guest.generous = false;
     // Nothing is read anywhere, everything is full; then PID 1 is looked at from inside.

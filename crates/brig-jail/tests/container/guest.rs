@@ -66,7 +66,7 @@ pub struct Guest {
     pub credit: HashMap<DownChannel, Credit>,
     /// Whether credit is given back as bytes come.
     pub generous: bool,
-    /// Channels whose end a test has heard before it asked for the rest.
+    /// Channels whose end has been heard.
     pub closed: Vec<UpChannel>,
 }
 
@@ -240,6 +240,7 @@ impl Guest {
                     }
                 }
             }
+            Up::Eof(channel) => self.closed.push(*channel),
             Up::Credit { channel, bytes } => {
                 self.credit.entry(*channel).or_default().give(*bytes).unwrap();
             }
@@ -331,7 +332,7 @@ impl Guest {
                     }
                 }
                 Up::Eof(UpChannel::Files) => return replies,
-                Up::Credit { .. } => {}
+                Up::Credit { .. } | Up::Eof(UpChannel::Runner) => {}
                 other => panic!("{other:?}"),
             }
         }

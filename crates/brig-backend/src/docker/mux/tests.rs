@@ -241,6 +241,24 @@ fn conversations_about_files_come_one_after_another() {
 }
 
 #[test]
+fn a_program_starts_behind_the_last_word_about_files_and_its_kill_behind_the_start() {
+    let mut mux = Mux::new();
+    mux.receive(&early(&[HELLO])).unwrap();
+    mux.open_files();
+    mux.write(DownChannel::Files, b"put").unwrap();
+    mux.leave_files();
+    mux.start(START);
+    mux.renew(1);
+    let sent = heard(&mut mux);
+    let expected = [
+        Down::Eof(DownChannel::Files),
+        Down::Start(START),
+        Down::Renew { lease_nanos: 1 },
+    ];
+    assert_eq!((&sent[0], &sent[2..]), (&Down::OpenFiles, expected.as_slice()));
+}
+
+#[test]
 fn a_failure_is_the_end_of_every_channel() {
     let mut mux = Mux::new();
     mux.receive(&early(&[HELLO])).unwrap();
@@ -333,6 +351,9 @@ impl Honest {
 }
 
 proptest! {
+    // Megabytes move in each.
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn any_order_of_steps_moves_every_byte_and_holds_little(steps in steps()) {
         let mut mux = running();
