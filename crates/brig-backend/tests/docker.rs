@@ -14,10 +14,13 @@
 )]
 
 mod conformance;
+mod real_engine;
 mod scripted_engine;
 
 #[path = "docker/hostile.rs"]
 mod hostile;
+#[path = "docker/real.rs"]
+mod real;
 #[path = "docker/trouble.rs"]
 mod trouble;
 

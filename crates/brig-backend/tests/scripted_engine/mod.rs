@@ -120,7 +120,7 @@ impl Subject for Scripted {
 }
 
 /// Built beside the tests by a build of the workspace; after a build of this crate alone it is made here.
-fn init() -> Option<PathBuf> {
+pub fn init() -> Option<PathBuf> {
     let here = std::env::current_exe().ok()?;
     let init = here.parent()?.parent()?.join("brig-jail-init");
     if !init.exists() {
