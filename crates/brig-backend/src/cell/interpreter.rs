@@ -11,6 +11,8 @@ const EACCES: i32 = 13;
 /// What a program of Python needs to know of its image.
 #[derive(Debug, Clone)]
 pub(crate) struct Interpreter {
+    /// The image as the receipt names it.
+    pub(crate) image: String,
     /// Its path inside the cell.
     pub(crate) python: String,
     /// Entries of the environment that the image adds to those that every program has.
@@ -32,7 +34,7 @@ impl Interpreter {
         };
         Err(BackendError::Setup {
             stage: "interpreter".to_owned(),
-            item: self.python.clone(),
+            item: format!("{}: {}", self.image, self.python),
             errno,
             remedy: self.remedy.to_owned(),
         })

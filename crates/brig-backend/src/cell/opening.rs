@@ -97,6 +97,7 @@ mod tests {
 
     fn image(python: &str, env: &[(&str, &str)]) -> Interpreter {
         Interpreter {
+            image: "python".to_owned(),
             python: python.to_owned(),
             env: env
                 .iter()

@@ -185,6 +185,7 @@ impl Shared {
             Some(RunnerFrame::Source) | None => runner::runner_frame(None).into(),
         };
         Interpreter {
+            image: format!("{}@sha256:{}", meta.name, meta.digest),
             python: meta.python.clone(),
             env: meta.env.clone().into_iter().collect(),
             runner,

@@ -3,6 +3,7 @@
 use super::meta::META_BYTES_MAX;
 use super::{ImageError, ImageMeta, NAMES, ROOTS, RootDigest, check, checked_name};
 use brig_core::backend::ImageOffer;
+use brig_core::limits::LimitsRequest;
 use brig_core::spec::ImageName;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -127,20 +128,20 @@ impl ImageCatalog {
         Ok(self.names()?.into_iter().map(listed).collect())
     }
 
-    /// Every image that a request can name. One that cannot be used is left out: a request that names it is told which there
-    /// are, and `brig image ls` says what is wrong with it.
+    /// Every image that a request can name. One that cannot be used is among them, without a digest: a job on it fails with
+    /// what is wrong with it, where a word that there is none would mislead.
     #[must_use]
     pub fn offers(&self) -> Vec<ImageOffer> {
         let listed = self.list().unwrap_or_default();
-        let usable = listed.into_iter().filter_map(|listed| {
-            let meta = listed.image.ok()?.meta;
-            Some(ImageOffer {
+        let offer = |listed: ListedImage| {
+            let meta = listed.image.ok().map(|found| found.meta);
+            ImageOffer {
                 name: listed.name,
-                digest: Some(meta.digest.to_string()),
-                limits: meta.limits.request(),
-            })
-        });
-        usable.collect()
+                digest: meta.as_ref().map(|meta| meta.digest.to_string()),
+                limits: meta.map_or(LimitsRequest::default(), |meta| meta.limits.request()),
+            }
+        };
+        listed.into_iter().map(offer).collect()
     }
 
     /// Every name, in order.

@@ -153,6 +153,7 @@ impl Shared {
 
     fn interpreter(&self, image: &JailImage) -> Interpreter {
         Interpreter {
+            image: image.label.clone(),
             python: image.python.clone(),
             env: image.env.clone(),
             runner: self.runners.frame(&image.digest.0),

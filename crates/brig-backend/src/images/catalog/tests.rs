@@ -192,7 +192,12 @@ fn a_description_of_another_root_is_refused() {
     std::fs::write(&file, b"{").unwrap();
     let error = catalog(&[&store]).resolve(&name("python")).unwrap_err();
     assert!(error.to_string().contains("cannot be understood"), "{error}");
-    // The list tells of it instead of hiding it or failing.
+    // The list and the offer tell of it instead of hiding it or failing.
+    let offers = catalog(&[&store]).offers();
+    assert_eq!(
+        (offers[0].name.clone(), offers[0].digest.clone()),
+        (name("python"), None)
+    );
     let listed = catalog(&[&store]).list().unwrap();
     assert!(matches!(&listed[..], [ListedImage { image: Err(_), .. }]));
 }
