@@ -32,6 +32,7 @@ pub mod needs;
 pub mod posture;
 pub mod process;
 pub mod record;
+pub mod scripted_engine;
 pub mod seen;
 pub mod skip;
 pub mod slack;

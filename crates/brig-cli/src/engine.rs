@@ -29,8 +29,9 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-/// How long a keeper may take to kill what is left. The cells of one job are gone in milliseconds.
-const KEEPER_END: Duration = Duration::from_secs(10);
+/// How long a keeper or a broker may take to end what is left. The cells of one job are gone in milliseconds, a container in a
+/// fraction of a second; an engine that hangs is given up by the broker before that.
+const HELPER_END: Duration = Duration::from_secs(25);
 
 /// Where the command's jobs run.
 #[derive(Debug)]
@@ -211,7 +212,7 @@ fn reachable(docker: &DockerConfig) -> anyhow::Result<()> {
 async fn end_helper(mut helper: Child) {
     let pid = i32::try_from(helper.id()).map(Pid::from_raw);
     let mut waiting = tokio::task::spawn_blocking(move || helper.wait());
-    if tokio::time::timeout(KEEPER_END, &mut waiting).await.is_ok() {
+    if tokio::time::timeout(HELPER_END, &mut waiting).await.is_ok() {
         return;
     }
     say("what was started for this job did not end and is killed");

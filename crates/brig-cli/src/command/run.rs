@@ -46,6 +46,7 @@ static HELP: LazyLock<String> = LazyLock::new(|| {
   brig run --in data.csv --out '*.png' --out-dir plots plot.py data.csv
   echo 'print(1)' | brig run -
   brig run --json -- sh -c 'id; ls -l /'
+  brig run --backend docker --image python-data plot.py
   brig run --stdin numbers.txt -c 'print(sum(int(line) for line in open(0)))'
 
 {RUN_STATUS_HELP}

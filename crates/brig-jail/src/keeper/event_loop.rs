@@ -26,6 +26,10 @@ const REQUESTS_PER_TURN: usize = 16;
 /// How long the keeper waits for its last cells to die before it gives them to the kernel.
 const GOODBYE_NANOS: u64 = 5_000_000_000;
 
+/// How long it waits for the engine broker after that: a container is removed in a fraction of a second, and an engine that
+/// does not answer leaves it to the next broker.
+const BROKER_GOODBYE_NANOS: u64 = 25_000_000_000;
+
 /// What an event is about; with the cell's number it fits into the kernel's 64 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -326,6 +330,7 @@ impl<'c> Keeper<'c> {
             nix::sys::signal::kill(daemon, Signal::SIGKILL).ok();
             self.wait_for_the_last()?;
         }
+        self.wait_for_the_broker()?;
         if let Some(broker) = self.broker.take() {
             // Its engine does not answer. It is the first of a process group: the worker goes with it.
             nix::sys::signal::killpg(broker, Signal::SIGKILL).ok();
@@ -339,9 +344,21 @@ impl<'c> Keeper<'c> {
     /// Turns until cells and daemon are gone, at most for a while.
     fn wait_for_the_last(&mut self) -> Result<(), KeeperError> {
         let deadline = Moment::now().plus(GOODBYE_NANOS);
-        while (!self.cells.is_empty() || self.daemon_is_dying() || self.broker.is_some())
-            && Moment::now() < deadline
-        {
+        while (!self.cells.is_empty() || self.daemon_is_dying()) && Moment::now() < deadline {
+            self.turn_bounded()?;
+        }
+        Ok(())
+    }
+
+    /// It removes its containers once the daemon's end is closed. Who told the keeper to stop at once is not made to wait.
+    fn wait_for_the_broker(&mut self) -> Result<(), KeeperError> {
+        let patience = if self.exit == Some(ExitReason::Stopped) {
+            GOODBYE_NANOS
+        } else {
+            BROKER_GOODBYE_NANOS
+        };
+        let deadline = Moment::now().plus(patience);
+        while self.broker.is_some() && Moment::now() < deadline {
             self.turn_bounded()?;
         }
         Ok(())
