@@ -1,7 +1,9 @@
 //! Several backends as one: a request goes to the one that it names.
 
 use async_trait::async_trait;
-use brig_core::backend::{Backend, BackendError, BackendOffer, CellRequest, Environment, HostReport};
+use brig_core::backend::{
+    Backend, BackendError, BackendOffer, BackendState, CellRequest, Environment, HostReport,
+};
 use brig_core::spec::BackendName;
 use std::sync::Arc;
 
@@ -43,6 +45,13 @@ impl Backend for Backends {
         self.routes
             .iter()
             .flat_map(|(_, backend)| backend.offers())
+            .collect()
+    }
+
+    fn states(&self) -> Vec<BackendState> {
+        self.routes
+            .iter()
+            .flat_map(|(_, backend)| backend.states())
             .collect()
     }
 

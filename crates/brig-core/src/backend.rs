@@ -300,6 +300,30 @@ pub struct BackendOffer {
     pub trouble: Option<Obstacle>,
 }
 
+/// How a backend is at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition {
+    /// Everything works.
+    Serving,
+    /// Cells can be had, and something is not as configured.
+    Degraded,
+    /// No cell can be had.
+    Unavailable,
+}
+
+/// What is watched of a backend while a daemon runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackendState {
+    /// Which.
+    pub name: BackendName,
+    /// How it is.
+    pub condition: Condition,
+    /// Why, where it is not serving.
+    pub why: String,
+    /// Cells that wait for a job, where that is known.
+    pub ready_cells: Option<u32>,
+}
+
 /// An image as requests can name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageOffer {
@@ -330,6 +354,10 @@ pub trait Backend: Send + Sync {
     fn name(&self) -> &'static str;
     /// Which backends and images a request can name now, the default first; never empty.
     fn offers(&self) -> Vec<BackendOffer>;
+    /// How each of them is now. Asked every second; one that cannot be troubled while it lives has nothing to add.
+    fn states(&self) -> Vec<BackendState> {
+        Vec::new()
+    }
     /// Tries the host's layers in a throw-away cell.
     async fn probe(&self) -> Result<HostReport, BackendError>;
     /// Gives a cell.

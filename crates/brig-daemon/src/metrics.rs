@@ -5,7 +5,9 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
+use brig_core::backend::{BackendState, Condition};
 use brig_core::outcome::Usage;
+use brig_core::spec::BackendName;
 use brig_core::{EventBody, Verdict};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use std::collections::BTreeMap;
@@ -63,6 +65,20 @@ impl Metrics {
             metrics::describe_gauge!("brig_jobs", "Jobs in the store, by state.");
             metrics::describe_histogram!("brig_program_wall_seconds", "Wall time of programs, by kind.");
             metrics::describe_histogram!("brig_queue_seconds", "Time that jobs waited for a cell.");
+            metrics::describe_counter!(
+                "brig_cells_opened_total",
+                "Cells given to jobs, by backend and how they were made."
+            );
+            metrics::describe_counter!(
+                "brig_cells_refused_total",
+                "Cells that could not be had, by backend."
+            );
+            metrics::describe_gauge!("brig_cells_ready", "Cells that wait for a job, by backend.");
+            metrics::describe_gauge!("brig_backend_serving", "Whether a backend can give cells.");
+            metrics::describe_gauge!(
+                "brig_backend_degraded",
+                "Whether a backend is not as it is configured to be."
+            );
             metrics::gauge!("brig_attempts_running").set(0.0);
         });
     }
@@ -75,6 +91,34 @@ impl Metrics {
         self.with(|| {
             metrics::counter!("brig_attempts_started_total").increment(1);
             metrics::gauge!("brig_attempts_running").increment(1.0);
+        });
+    }
+
+    /// A cell was had (`how` it was made), or not.
+    pub(crate) fn cell_asked(&self, backend: &BackendName, how: Option<&str>) {
+        let backend = backend.0.clone();
+        self.with(|| match how {
+            Some(how) => {
+                let labels = [("backend", backend), ("how", how.to_owned())];
+                metrics::counter!("brig_cells_opened_total", &labels).increment(1);
+            }
+            None => metrics::counter!("brig_cells_refused_total", "backend" => backend).increment(1),
+        });
+    }
+
+    /// How a backend is now.
+    pub(crate) fn backend_state(&self, state: &BackendState) {
+        let backend = state.name.0.clone();
+        let flag = |set: bool| if set { 1.0 } else { 0.0 };
+        self.with(|| {
+            let labels = [("backend", backend)];
+            metrics::gauge!("brig_backend_serving", &labels)
+                .set(flag(state.condition != Condition::Unavailable));
+            metrics::gauge!("brig_backend_degraded", &labels)
+                .set(flag(state.condition != Condition::Serving));
+            if let Some(ready) = state.ready_cells {
+                metrics::gauge!("brig_cells_ready", &labels).set(f64::from(ready));
+            }
         });
     }
 

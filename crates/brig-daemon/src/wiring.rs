@@ -11,7 +11,7 @@ use crate::engine::{Engine, EngineSettings, dispatch};
 use crate::exit_code::ExitCode;
 use crate::grpc::Services;
 use crate::grpc::connection::Listeners;
-use crate::maintenance::{cleaner, rescuer};
+use crate::maintenance::{backend_watch, cleaner, rescuer};
 use crate::metrics::{self, Audience, Metrics};
 use crate::{HostCheck, Parts, ServeError, Shutdown};
 use brig_core::backend::{HostReport, Obstacle};
@@ -151,6 +151,7 @@ async fn start(
         tasks.spawn(dispatch::run(Arc::clone(engine))),
         tasks.spawn(rescuer::run(Arc::clone(engine))),
         tasks.spawn(cleaner::run(Arc::clone(engine), config.retention)),
+        tasks.spawn(backend_watch::run(Arc::clone(engine), health.clone())),
     ];
     if let Some(listener) = metrics_listener {
         background.push(tasks.spawn(metrics::serve(Arc::clone(engine), listener)));

@@ -27,7 +27,8 @@ use crate::images::{FoundImage, ImageCatalog, ImageMeta};
 use crate::jail::cell_limits;
 use crate::runner;
 use brig_core::backend::{
-    Backend, BackendError, BackendOffer, CellRequest, Environment, HostReport, Obstacle,
+    Backend, BackendError, BackendOffer, BackendState, CellRequest, Condition, Environment, HostReport,
+    Obstacle,
 };
 use brig_core::limits::Limits;
 use brig_core::receipt::Receipt;
@@ -204,22 +205,38 @@ impl Shared {
 
     /// What keeps a backend from working as it should.
     fn trouble(&self, name: &BackendName) -> Option<Obstacle> {
+        let state = self.state(name);
+        (state.condition != Condition::Serving).then(|| Obstacle {
+            problem: state.why,
+            remedy: "`brig doctor` on the daemon's host says what it needs".to_owned(),
+        })
+    }
+
+    /// How a backend is, as its broker last said.
+    fn state(&self, name: &BackendName) -> BackendState {
+        let state = |condition, why: &str, ready_cells| BackendState {
+            name: name.clone(),
+            condition,
+            why: why.to_owned(),
+            ready_cells,
+        };
         let health = self.broker.health();
         let health = health.borrow();
         let Some(known) = health.as_ref() else {
-            return Some(Obstacle {
-                problem: "there is no engine broker now".to_owned(),
-                remedy: "it is being started again; `brig doctor` says what it needs".to_owned(),
-            });
+            let why = "there is no engine broker now; it is being started again";
+            return state(Condition::Unavailable, why, None);
         };
-        let (_, health) = known.iter().find(|(known, _)| known.as_str() == name.as_str())?;
-        match health.state {
-            HealthState::Serving => None,
-            HealthState::Degraded | HealthState::Unavailable => Some(Obstacle {
-                problem: health.why.clone(),
-                remedy: "see `brig doctor`".to_owned(),
-            }),
-        }
+        let known = known.iter().find(|(known, _)| known.as_str() == name.as_str());
+        // Nothing was heard yet: the first job would show.
+        let Some((_, known)) = known else {
+            return state(Condition::Serving, "", None);
+        };
+        let condition = match known.state {
+            HealthState::Serving => Condition::Serving,
+            HealthState::Degraded => Condition::Degraded,
+            HealthState::Unavailable => Condition::Unavailable,
+        };
+        state(condition, &known.why, Some(known.counts.warm))
     }
 }
 
@@ -252,6 +269,11 @@ impl Backend for DockerBackend {
         backends
             .map(|(name, image)| self.shared.offer(name, image))
             .collect()
+    }
+
+    fn states(&self) -> Vec<BackendState> {
+        let backends = self.shared.config.backends.iter();
+        backends.map(|(name, _)| self.shared.state(name)).collect()
     }
 
     async fn probe(&self) -> Result<HostReport, BackendError> {

@@ -81,7 +81,10 @@ async fn live(
     let inputs = engine.inputs(&job.tenant, &spec).await?;
     let mut execution = engine.execution(&job.tenant, spec, seat.lease_until()).await?;
 
-    let cell = cell.insert(engine.backend.open(&super::inputs::cell_request(job)).await?);
+    let opened = engine.backend.open(&super::inputs::cell_request(job)).await;
+    let how = opened.as_ref().ok().map(|cell| cell.receipt().cell.as_str());
+    engine.metrics.cell_asked(&job.spec.backend, how);
+    let cell = cell.insert(opened?);
     seat.attach(cell.control());
     let receipt = cell.receipt().clone();
     journal.tell(EventBody::Started {

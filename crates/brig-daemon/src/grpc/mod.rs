@@ -14,6 +14,8 @@ use brig_api::pb::file_service_server::FileServiceServer;
 use brig_api::pb::info_service_server::InfoServiceServer;
 use brig_api::server::{NamedRefusals, RequestBudget, WholeRequests};
 use brig_core::TenantId;
+use brig_core::backend::Condition;
+use brig_core::spec::BackendName;
 use connection::{Connection, Peer};
 use futures_util::Stream;
 use futures_util::stream::BoxStream;
@@ -58,6 +60,21 @@ impl Health {
 
     pub(crate) async fn not_serving(&self) {
         self.set(ServingStatus::NotServing).await;
+    }
+
+    /// `brig.NAME` is whether a backend can give cells, `brig.NAME.warm` whether it gives them as it is configured to.
+    pub(crate) async fn backend(&self, name: &BackendName, condition: Condition) {
+        let status = |serves: bool| {
+            if serves {
+                ServingStatus::Serving
+            } else {
+                ServingStatus::NotServing
+            }
+        };
+        let cells = status(condition != Condition::Unavailable);
+        let warm = status(condition == Condition::Serving);
+        self.0.set_service_status(format!("brig.{name}"), cells).await;
+        self.0.set_service_status(format!("brig.{name}.warm"), warm).await;
     }
 
     async fn set(&self, status: ServingStatus) {

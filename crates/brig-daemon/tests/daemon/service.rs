@@ -3,6 +3,7 @@
 use crate::support::*;
 use brig_api::pb;
 use brig_api::pb::info_service_client::InfoServiceClient;
+use brig_core::backend::Condition;
 use brig_daemon::Config;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic_health::pb::HealthCheckRequest;
@@ -102,6 +103,72 @@ async fn metrics_count_jobs_in_the_words_of_states_and_verdicts() {
     ] {
         assert!(text.lines().any(|l| l == line), "{line} in {text}");
     }
+}
+
+#[tokio::test]
+async fn a_backend_in_trouble_shows_in_health_and_metrics_and_so_does_its_return() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let daemon = Daemon::start_with(|config: &mut Config| config.metrics = Some(free)).await;
+    for (condition, cells, warm) in [
+        (Condition::Unavailable, false, false),
+        (Condition::Degraded, true, false),
+        (Condition::Serving, true, true),
+    ] {
+        daemon.backend.be(condition);
+        for (service, wanted) in [("brig.fake", cells), ("brig.fake.warm", warm)] {
+            health_becomes(&daemon, service, wanted).await;
+        }
+        let text = metrics(free).await;
+        for line in [
+            format!("brig_backend_serving{{backend=\"fake\"}} {}", u8::from(cells)),
+            format!("brig_backend_degraded{{backend=\"fake\"}} {}", u8::from(!warm)),
+            "brig_cells_ready{backend=\"fake\"} 3".to_owned(),
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} in {text}");
+        }
+    }
+    // The daemon as a whole serves all the while: the other backends do.
+    health_becomes(&daemon, "", true).await;
+    all_events(daemon.execute(script("exit 0")).await.unwrap()).await;
+    let text = metrics(free).await;
+    assert!(
+        text.contains("brig_cells_opened_total{backend=\"fake\",how=\"on_demand\"} 1"),
+        "{text}"
+    );
+}
+
+/// Follows the health of a service until it is as wanted.
+async fn health_becomes(daemon: &Daemon, service: &str, serves: bool) {
+    use tonic_health::pb::health_check_response::ServingStatus::{NotServing, Serving};
+    let request = HealthCheckRequest {
+        service: service.to_owned(),
+    };
+    let wanted = if serves { Serving } else { NotServing };
+    let follow = async {
+        let mut client = HealthClient::new(daemon.channel());
+        // Its name is known from the first look on.
+        let mut news = loop {
+            match client.watch(request.clone()).await {
+                Ok(news) => break news.into_inner(),
+                Err(_unknown) => tokio::task::yield_now().await,
+            }
+        };
+        loop {
+            match news.message().await.unwrap() {
+                Some(health) if health.status() == wanted => return,
+                Some(_) => {}
+                None => panic!("the stream of {service:?} ended"),
+            }
+        }
+    };
+    let patience = std::time::Duration::from_secs(20);
+    assert!(
+        tokio::time::timeout(patience, follow).await.is_ok(),
+        "{service:?} never became {wanted:?}"
+    );
 }
 
 #[tokio::test]

@@ -5,9 +5,9 @@
 
 use async_trait::async_trait;
 use brig_core::backend::{
-    Backend, BackendError, BackendOffer, Bulk, CellControl, CellRequest, CollectLimits, Collected,
-    Environment, Execution, Exit, FileSink, HostReport, ImageOffer, OutputPiece, OutputSink, ProgramReport,
-    Start, Upload,
+    Backend, BackendError, BackendOffer, BackendState, Bulk, CellControl, CellRequest, CollectLimits,
+    Collected, Condition, Environment, Execution, Exit, FileSink, HostReport, ImageOffer, OutputPiece,
+    OutputSink, ProgramReport, Start, Upload,
 };
 use brig_core::outcome::CollectedFile;
 use brig_core::spec::{BackendName, ImageName, OutputPattern};
@@ -29,6 +29,7 @@ struct Shared {
     started: mpsc::UnboundedSender<String>,
     open_gate: Mutex<Option<String>>,
     lost: CancellationToken,
+    condition: Mutex<Condition>,
 }
 
 impl Shared {
@@ -62,6 +63,7 @@ impl Fake {
                 started: sender,
                 open_gate: Mutex::default(),
                 lost: CancellationToken::new(),
+                condition: Mutex::new(Condition::Serving),
             }),
             started: Arc::new(tokio::sync::Mutex::new(started)),
         }
@@ -109,6 +111,11 @@ impl Fake {
         cells.wait_for(|count| *count == 0).await.unwrap();
     }
 
+    /// From now on it is like this.
+    pub(crate) fn be(&self, condition: Condition) {
+        *self.shared.condition.lock().unwrap() = condition;
+    }
+
     /// The keeper goes away.
     pub(crate) fn lose(&self) {
         self.shared.lost.cancel();
@@ -142,6 +149,15 @@ impl Backend for Fake {
             default_image: ImageName::host(),
             images: vec![ImageOffer::host()],
             trouble: None,
+        }]
+    }
+
+    fn states(&self) -> Vec<BackendState> {
+        vec![BackendState {
+            name: BackendName("fake".to_owned()),
+            condition: *self.shared.condition.lock().unwrap(),
+            why: "the test says so".to_owned(),
+            ready_cells: Some(3),
         }]
     }
 
