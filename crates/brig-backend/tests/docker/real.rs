@@ -3,7 +3,7 @@
 use crate::conformance::{self, Heard, Subject, command, limits, python, run, wanted};
 use crate::real_engine::Real;
 use brig_core::StreamName::Stdout;
-use brig_core::backend::{Backend, BackendError};
+use brig_core::backend::BackendError;
 use brig_core::exit::MainExit;
 use brig_core::limits::Bytes;
 use brig_core::outcome::Verdict;
