@@ -1,6 +1,7 @@
 //! Reading stores of images. Several directories are one catalogue; of two with the same name the first wins.
 
 use super::meta::META_BYTES_MAX;
+use super::remembered::Remembered;
 use super::{ImageError, ImageMeta, NAMES, ROOTS, RootDigest, check, checked_name};
 use brig_core::backend::ImageOffer;
 use brig_core::limits::LimitsRequest;
@@ -8,6 +9,7 @@ use brig_core::spec::ImageName;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The largest file of a name.
 pub(super) const NAME_BYTES_MAX: u64 = 4 << 10;
@@ -27,9 +29,10 @@ pub(super) struct NameRecord {
 }
 
 /// Stores of images, to be read.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct ImageCatalog {
     directories: Vec<PathBuf>,
+    remembered: Arc<Remembered>,
 }
 
 /// An image that is there.
@@ -75,7 +78,10 @@ impl ImageCatalog {
     /// The images of these directories. One that is not there holds none; it may be made later.
     #[must_use]
     pub fn new(directories: Vec<PathBuf>) -> Self {
-        Self { directories }
+        Self {
+            directories,
+            remembered: Arc::default(),
+        }
     }
 
     /// The directories, first wins.
@@ -132,6 +138,10 @@ impl ImageCatalog {
     /// what is wrong with it, where a word that there is none would mislead.
     #[must_use]
     pub fn offers(&self) -> Vec<ImageOffer> {
+        self.remembered.or_look(&self.directories, || self.offers_now())
+    }
+
+    fn offers_now(&self) -> Vec<ImageOffer> {
         let listed = self.list().unwrap_or_default();
         let offer = |listed: ListedImage| {
             let meta = listed.image.ok().map(|found| found.meta);

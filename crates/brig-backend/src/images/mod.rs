@@ -23,6 +23,7 @@ pub mod meta;
 pub mod name;
 pub mod packages;
 mod pattern;
+mod remembered;
 pub mod store;
 pub mod tar;
 
