@@ -5,6 +5,7 @@
 
 mod contestant;
 mod daemon;
+mod engine;
 mod figures;
 
 use crate::connect::is_root;
@@ -12,6 +13,7 @@ use crate::exit_code::Exit;
 use crate::terminal::{print, print_json, say};
 use contestant::{Contestant, contestants};
 use daemon::PrivateDaemon;
+use engine::{Engine, Kept};
 use figures::{Figures, Row};
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -21,6 +23,8 @@ use std::time::{Duration, Instant};
 #[command(
     after_help = "Every round runs each contestant once, one after the other, so that a slow moment of the
 machine hits all of them. `ratio` is our p50 divided by the baseline's: below 1 is faster.
+The rows of docker are left out where there is no engine (`[docker]` in the file of BRIG_CONFIG) or its image
+was not built (`brig image build python`). `docker run` gets the limits and walls of a cell.
 Nothing is downloaded: the image for Docker comes from `docker pull python:3-slim`, or is made of any
 tree that has a python3: `tar -C TREE -c . | docker import - NAME`.
 
@@ -46,9 +50,10 @@ const AT_ONCE: u32 = 4;
 const WARM_UP: u32 = 3;
 
 pub(crate) async fn run(args: &Args) -> anyhow::Result<Exit> {
-    let daemon = PrivateDaemon::start().await?;
-    let measured = measure(args, &daemon).await;
-    daemon.stop().await;
+    let engine = Engine::configured()?;
+    let daemons = Daemons::start(&engine).await?;
+    let measured = measure(args, &daemons, &engine).await;
+    daemons.stop().await;
     let figures = measured?;
     let rows = Row::all(&figures);
     if args.json {
@@ -59,13 +64,44 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Exit> {
     Ok(Exit::Success)
 }
 
-async fn measure(args: &Args, daemon: &PrivateDaemon) -> anyhow::Result<Vec<Figures>> {
+/// Daemons of the measurement's own: each does one thing, so that none is measured with another's work.
+#[derive(Debug)]
+struct Daemons {
+    jail: PrivateDaemon,
+    /// Without containers that are kept ready, and with them; nothing where there is no engine or no image.
+    docker: Option<(PrivateDaemon, PrivateDaemon)>,
+}
+
+impl Daemons {
+    async fn start(engine: &Engine) -> anyhow::Result<Self> {
+        let jail = PrivateDaemon::start(None).await?;
+        let docker = match engine.absent() {
+            None => Some((
+                engine.daemon(Kept::None).await?,
+                engine.daemon(Kept::Ready).await?,
+            )),
+            Some(_why) => None,
+        };
+        Ok(Self { jail, docker })
+    }
+
+    async fn stop(self) {
+        self.jail.stop().await;
+        if let Some((cold, warm)) = self.docker {
+            cold.stop().await;
+            warm.stop().await;
+        }
+    }
+}
+
+async fn measure(args: &Args, daemons: &Daemons, engine: &Engine) -> anyhow::Result<Vec<Figures>> {
     let isolation = if is_root() { "strict" } else { "workstation" };
     say(format!("{} rounds, interleaved; level {isolation}", args.rounds));
-    let contestants = contestants(daemon, &args.docker_image).await?;
+    let contestants = contestants(daemons, engine, &args.docker_image).await?;
     for contestant in contestants.iter().filter(|contestant| contestant.is_there()) {
         for _ in 0..WARM_UP {
             contestant.once().await?;
+            contestant.settle().await;
         }
     }
     let mut times: Vec<Vec<Duration>> = vec![Vec::new(); contestants.len()];
@@ -75,6 +111,7 @@ async fn measure(args: &Args, daemon: &PrivateDaemon) -> anyhow::Result<Vec<Figu
                 let start = Instant::now();
                 contestant.once().await?;
                 times.push(start.elapsed());
+                contestant.settle().await;
             }
         }
     }
@@ -100,6 +137,7 @@ async fn measure_throughput(contestants: &[Contestant], rounds: u32) -> anyhow::
                 let start = Instant::now();
                 contestant.many(AT_ONCE, jobs / AT_ONCE).await?;
                 *time += start.elapsed();
+                contestant.settle().await;
                 *count += jobs;
             }
         }

@@ -1,15 +1,22 @@
 //! What is measured: jobs of ours, and commands that people use instead.
 
-use super::daemon::PrivateDaemon;
+use super::Daemons;
+use super::engine::Engine;
 use crate::connect::is_root;
 use crate::follow::{Follower, LevelNote, OutputTo};
 use crate::process;
 use crate::remote::Remote;
 use anyhow::{Context, bail, ensure};
 use brig_core::outcome::Verdict;
-use brig_core::spec::{Blob, Content, IsolationLevel, JobDraft, Program};
+use brig_core::spec::{BackendName, Blob, Content, IsolationLevel, JobDraft, Program};
 use brig_core::store::JobResult;
 use std::path::Path;
+use std::time::Duration;
+
+/// Rounds that containers take part in: each takes a good part of a second.
+const SLOW: u32 = 20;
+/// How long the others wait until the container in the place of a used one is ready: it is not to be measured with them.
+const REFILL: Duration = Duration::from_millis(1_500);
 
 const PYTHON: &str = "/usr/bin/python3";
 const CODE: &str = "print(1)";
@@ -22,12 +29,14 @@ pub(crate) struct Contestant {
     how: How,
     /// Most rounds that it takes part in: slow ones would make the measurement long for no gain.
     most: u32,
+    /// What goes on behind it after each run.
+    settle: Duration,
 }
 
 #[derive(Debug)]
 enum How {
     /// A job of ours.
-    Job(Remote),
+    Job(Remote, BackendName),
     /// A command.
     Command(Vec<String>),
     /// Not on this machine, and why.
@@ -36,7 +45,8 @@ enum How {
 
 /// Everything that is compared, ours first.
 pub(crate) async fn contestants(
-    daemon: &PrivateDaemon,
+    daemons: &Daemons,
+    engine: &Engine,
     docker_image: &str,
 ) -> anyhow::Result<Vec<Contestant>> {
     ensure!(
@@ -57,29 +67,31 @@ pub(crate) async fn contestants(
     let bubblewrap = with_code(words(&format!(
         "bwrap --unshare-all --die-with-parent --new-session --ro-bind / / --proc /proc --dev /dev --tmpfs /tmp {PYTHON}"
     )));
-    let docker = with_code(words(&format!(
-        "docker run --rm --pull never --network none --read-only {docker_image} python3"
-    )));
+    let docker = with_code(engine.run(docker_image));
+    let contestant = |name, how, most| Contestant {
+        name,
+        how,
+        most,
+        settle: Duration::ZERO,
+    };
+    let ours = How::Job(daemons.jail.remote().await?, BackendName::jail());
+    let in_container = |daemon: Option<Remote>| match daemon {
+        Some(remote) => How::Job(remote, BackendName::docker()),
+        None => How::Absent(engine.absent().unwrap_or_else(|| "no engine".to_owned())),
+    };
+    let (cold, warm) = match &daemons.docker {
+        Some((cold, warm)) => (Some(cold.remote().await?), Some(warm.remote().await?)),
+        None => (None, None),
+    };
     Ok(vec![
+        contestant("oneshot_fresh", ours, u32::MAX),
+        contestant("bare_python", How::Command(bare), u32::MAX),
+        contestant("bubblewrap", command_or_absence(bubblewrap), u32::MAX),
+        contestant("docker_run", command_or_absence(docker), SLOW),
+        contestant("docker_cold", in_container(cold), SLOW),
         Contestant {
-            name: "oneshot_fresh",
-            how: How::Job(daemon.remote().await?),
-            most: u32::MAX,
-        },
-        Contestant {
-            name: "bare_python",
-            how: How::Command(bare),
-            most: u32::MAX,
-        },
-        Contestant {
-            name: "bubblewrap",
-            how: command_or_absence(bubblewrap),
-            most: u32::MAX,
-        },
-        Contestant {
-            name: "docker_run",
-            how: command_or_absence(docker),
-            most: 10,
+            settle: REFILL,
+            ..contestant("docker_warm", in_container(warm), SLOW)
         },
     ])
 }
@@ -114,12 +126,19 @@ impl Contestant {
     pub(crate) fn absent(&self) -> Option<String> {
         match &self.how {
             How::Absent(why) => Some(why.clone()),
-            How::Job(_) | How::Command(_) => None,
+            How::Job(..) | How::Command(_) => None,
         }
     }
 
     pub(crate) fn takes_part(&self, round: u32) -> bool {
         self.is_there() && round < self.most
+    }
+
+    /// Waits for what goes on behind it after a run.
+    pub(crate) async fn settle(&self) {
+        if self.settle > Duration::ZERO {
+            tokio::time::sleep(self.settle).await;
+        }
     }
 
     /// Size of a block when throughput is measured.
@@ -130,7 +149,7 @@ impl Contestant {
     /// One run, from asking to having the output and the exit status.
     pub(crate) async fn once(&self) -> anyhow::Result<()> {
         match &self.how {
-            How::Job(remote) => run_job(remote).await,
+            How::Job(remote, backend) => run_job(remote, backend).await,
             How::Command(argv) => run_command(argv),
             How::Absent(why) => bail!("{} is {why}", self.name),
         }
@@ -141,11 +160,11 @@ impl Contestant {
         let mut workers = tokio::task::JoinSet::new();
         for _ in 0..at_once {
             match &self.how {
-                How::Job(remote) => {
-                    let remote = remote.clone();
+                How::Job(remote, backend) => {
+                    let (remote, backend) = (remote.clone(), backend.clone());
                     workers.spawn(async move {
                         for _ in 0..times {
-                            run_job(&remote).await?;
+                            run_job(&remote, &backend).await?;
                         }
                         anyhow::Ok(())
                     });
@@ -174,13 +193,14 @@ fn run_command(argv: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn run_job(remote: &Remote) -> anyhow::Result<()> {
+async fn run_job(remote: &Remote, backend: &BackendName) -> anyhow::Result<()> {
     let code = Content::Inline(Blob(CODE.as_bytes().to_vec()));
     let mut draft = JobDraft::new(Program::Python {
         code,
         file: None,
         args: Vec::new(),
     });
+    draft.backend = Some(backend.clone());
     draft.isolation = (!is_root()).then_some(IsolationLevel::Workstation);
     let mut events = remote.execute(draft).await?;
     let mut follower = Follower::new(OutputTo::Memory, LevelNote::Quiet);

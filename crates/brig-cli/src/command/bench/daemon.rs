@@ -19,8 +19,8 @@ pub(crate) struct PrivateDaemon {
 }
 
 impl PrivateDaemon {
-    /// Starts it and waits until it says that it is ready.
-    pub(crate) async fn start() -> anyhow::Result<Self> {
+    /// Starts it, with this in its configuration file, and waits until it says that it is ready.
+    pub(crate) async fn start(config: Option<&str>) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new().prefix("brig-bench-").tempdir()?;
         let socket = directory.path().join("brig.sock");
         let listen = format!("unix:{}", socket.display());
@@ -28,7 +28,16 @@ impl PrivateDaemon {
         let data = data
             .to_str()
             .context("the temporary directory's name is not text")?;
-        let args = ["serve", "--listen", &listen, "--data", data];
+        let mut args = vec!["serve", "--listen", &listen, "--data", data];
+        let file = directory.path().join("brig.toml");
+        if let Some(config) = config {
+            std::fs::write(&file, config).context("cannot write a configuration file")?;
+            args.push("--config");
+            args.push(
+                file.to_str()
+                    .context("the temporary directory's name is not text")?,
+            );
+        }
         let mut child = process::spawn_self(&args, directory.path()).context("cannot start brig serve")?;
         let stderr = child.stderr.take().context("the daemon has no stderr")?;
         let (ready, heard) = tokio::sync::oneshot::channel();

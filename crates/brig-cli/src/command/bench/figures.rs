@@ -5,6 +5,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use std::time::Duration;
 
+/// What people use instead of our containers.
+const DOCKER_RUN: &str = "docker_run";
+/// Our containers, and what their ratio to that is meant to be.
+const CONTAINERS: [(&str, &str); 2] = [("docker_cold", "at most 1.10"), ("docker_warm", "at most 0.15")];
+
 /// What one contestant showed.
 #[derive(Debug, Clone)]
 pub(crate) struct Figures {
@@ -56,14 +61,21 @@ impl Figures {
 }
 
 impl Row {
-    /// The first against each of the others.
+    /// The first against each of those that are not ours, and our containers against `docker run`.
     pub(crate) fn all(figures: &[Figures]) -> Vec<Self> {
-        let Some((ours, baselines)) = figures.split_first() else {
+        let Some((ours, others)) = figures.split_first() else {
             return Vec::new();
         };
+        let is_ours = |figures: &&Figures| CONTAINERS.iter().any(|(name, _)| *name == figures.name);
+        let baselines = others.iter().filter(|figures| !is_ours(figures));
+        let run = others.iter().find(|figures| figures.name == DOCKER_RUN);
+        let containers = run.into_iter().flat_map(|run| {
+            let containers = others.iter().filter(is_ours);
+            containers.map(move |ours| Self::of(ours, run))
+        });
         baselines
-            .iter()
             .map(|baseline| Self::of(ours, baseline))
+            .chain(containers)
             .collect()
     }
 
@@ -81,14 +93,20 @@ impl Row {
                 .p50_ms
                 .zip(baseline.p50_ms)
                 .map(|(ours, theirs)| rounded(ours / theirs)),
-            target: if baseline.name == "bare_python" {
-                "at most 1.5"
-            } else {
-                "below 1"
-            },
+            target: target(ours.name, baseline.name),
             runs: ours.runs,
-            note: baseline.absent.clone(),
+            note: ours.absent.clone().or_else(|| baseline.absent.clone()),
         }
+    }
+}
+
+/// What the ratio is meant to be.
+fn target(ours: &str, baseline: &str) -> &'static str {
+    let container = CONTAINERS.iter().find(|(name, _)| *name == ours);
+    match container {
+        Some((_, target)) => target,
+        None if baseline == "bare_python" => "at most 1.5",
+        None => "below 1",
     }
 }
 
@@ -118,7 +136,11 @@ pub(crate) fn as_text(rows: &[Row]) -> String {
         .to_vec(),
     ];
     for (index, row) in rows.iter().enumerate() {
-        if index == 0 {
+        let is_new = index
+            .checked_sub(1)
+            .and_then(|before| rows.get(before))
+            .is_none_or(|before| before.name != row.name);
+        if is_new {
             let ours = [row.p50_ms, row.p95_ms, row.per_second].map(figure);
             lines.push([vec![row.name.to_owned()], ours.to_vec()].concat());
         }
@@ -195,6 +217,27 @@ mod tests {
             "target": "at most 1.5", "runs": 1, "note": null
         }]);
         assert_eq!(object, expected);
+    }
+
+    #[test]
+    fn our_containers_are_compared_with_docker_run_and_are_no_baseline() {
+        let all = [
+            figures("oneshot_fresh", &[12]),
+            figures("docker_run", &[100]),
+            figures("docker_cold", &[105]),
+            figures("docker_warm", &[10]),
+        ];
+        let rows = Row::all(&all);
+        let ratios: Vec<_> = rows
+            .iter()
+            .map(|row| (row.name, row.baseline, row.ratio, row.target))
+            .collect();
+        let expected = [
+            ("oneshot_fresh", "docker_run", Some(0.12), "below 1"),
+            ("docker_cold", "docker_run", Some(1.05), "at most 1.10"),
+            ("docker_warm", "docker_run", Some(0.1), "at most 0.15"),
+        ];
+        assert_eq!(ratios, expected);
     }
 
     #[test]
