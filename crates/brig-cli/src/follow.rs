@@ -79,7 +79,9 @@ impl Follower {
     }
 
     fn started(&self, receipt: &Receipt) {
-        if self.note == LevelNote::Say && receipt.level == "workstation" {
+        // What an engine gives does not depend on the level, and `brig doctor` cannot add a layer to its containers.
+        let of_the_jail = receipt.backend == "jail";
+        if self.note == LevelNote::Say && of_the_jail && receipt.level == "workstation" {
             say(level_note(receipt));
         }
     }
