@@ -194,7 +194,7 @@ async fn plan(
         root: shape.image,
         backend: shape.backend.clone(),
         runtime,
-        overhead: Overhead::of(&program),
+        overhead: Overhead::of(&program, &shape.limits),
         limits: shape.limits,
         profile: shared.profile.json.clone(),
         apparmor: host.apparmor_profile(),
