@@ -201,7 +201,7 @@ async fn nonsense_of_any_kind_is_an_error_of_ours_at_once_and_no_verdict() {
     for (what, part) in NONSENSE {
         let (result, took) = against(part).await;
         assert!(is_protocol(&result), "{what}: {result:?}");
-        assert!(took < Duration::from_secs(2), "{what}: {took:?}");
+        assert!(took < Duration::from_secs(3), "{what}: {took:?}");
     }
 }
 
@@ -247,7 +247,7 @@ async fn more_than_the_window_is_no_flood_but_a_lie() {
     })
     .await;
     assert!(is_protocol(&result), "{result:?}");
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert!(took < Duration::from_secs(3), "{took:?}");
 }
 
 #[tokio::test]

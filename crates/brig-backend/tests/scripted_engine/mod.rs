@@ -66,9 +66,12 @@ pub struct Script {
 }
 
 impl Script {
-    /// Says something unasked.
+    /// Says something, asked or not. A daemon that has gone meanwhile is no fault of the broker.
     pub fn say(&self, reply: &Reply) {
-        send(&self.socket, reply, None).unwrap();
+        match send(&self.socket, reply, None) {
+            Ok(()) | Err(ProtocolError::Record(RecordError::Closed)) => {}
+            Err(error) => panic!("{error}"),
+        }
     }
 
     pub fn play(&self, container: impl Fn(UnixStream) + Send + Sync + 'static) {
