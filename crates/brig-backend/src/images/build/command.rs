@@ -147,7 +147,9 @@ fn program_named(program: &str) -> Command {
 }
 
 fn isolated(network: Network) -> Command {
-    let mut command = program_named("unshare");
+    // `unshare` ends its programs when it ends itself; `setpriv` sees to it that it ends with this process.
+    let mut command = program_named("setpriv");
+    command.args(["--pdeathsig", "KILL", "--", "unshare"]);
     command.args([
         "--mount",
         "--pid",

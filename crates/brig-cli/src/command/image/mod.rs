@@ -42,7 +42,7 @@ enum Command {
 /// Which store.
 #[derive(Debug, clap::Args)]
 pub(crate) struct StoreArgs {
-    /// The store of images [default: `images_dirs` in the file of BRIG_CONFIG, else /var/lib/brig/images for root and
+    /// The store of images [default: `images_dirs` in the file of BRIG_CONFIG, else /var/lib/brig-images for root and
     /// brig/images below $XDG_DATA_HOME for others, who see root's too]
     #[arg(long, value_name = "FOLDER")]
     store: Option<PathBuf>,
