@@ -66,9 +66,14 @@ pub struct Script {
 }
 
 impl Script {
-    /// Says something, asked or not. A daemon that has gone meanwhile is no fault of the broker.
+    /// Says something, asked or not.
     pub fn say(&self, reply: &Reply) {
-        match send(&self.socket, reply, None) {
+        self.say_with(reply, None);
+    }
+
+    /// The same with a descriptor. A daemon that has gone meanwhile is no fault of the broker.
+    fn say_with(&self, reply: &Reply, descriptor: Option<&OwnedFd>) {
+        match send(&self.socket, reply, descriptor) {
             Ok(()) | Err(ProtocolError::Record(RecordError::Closed)) => {}
             Err(error) => panic!("{error}"),
         }
@@ -333,7 +338,7 @@ fn answer(script: &Script, init: &Path, request: &Request, cells: &mut HashMap<u
                 how: How::Cold,
                 receipt: receipt(image, *limits),
             };
-            send(&script.socket, &opened, Some(&OwnedFd::from(wire))).unwrap();
+            script.say_with(&opened, Some(&OwnedFd::from(wire)));
         }
         Request::Facts { cell } => script.say(&Reply::Facts { cell: *cell, facts }),
         Request::Kill { cell, reason } => {
