@@ -53,8 +53,10 @@ pub(super) fn install_packages(room: &Room, base: &BaseChoice, recipe: &Recipe) 
     let BaseChoice::Unpacked { .. } = base else {
         return Ok(());
     };
-    // An official image has its own interpreter in /usr/local, and no second one is wanted beside it.
-    let own_python = super::finish::find_python(room.root(), recipe.python.as_deref()).is_ok();
+    // An official image has its own interpreter in /usr/local, and no second one is wanted beside it. One in /usr/bin is the
+    // system's, and may be less than the whole package.
+    let own_python = super::finish::find_python(room.root(), recipe.python.as_deref())
+        .is_ok_and(|python| !python.starts_with("/usr/bin/"));
     let packages: Vec<&str> = recipe
         .packages
         .iter()
