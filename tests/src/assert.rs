@@ -263,14 +263,26 @@ fn groups(brig: &Path, containers: &Containers) -> BTreeSet<PathBuf> {
 /// The mount table, without what an engine of the tests keeps there, except in the mode that runs on it.
 fn mounts(containers: &Containers) -> BTreeSet<String> {
     let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let of_an_engine = |line: &str| line.contains("/brig-tests-engine/") || line.contains("/overlay2/");
+    let of_an_engine = |line: &str| {
+        ["/brig-tests-engine/", "/overlay2/", "/docker/netns/"]
+            .iter()
+            .any(|part| line.contains(part))
+    };
+    // Where each of its containers has a root and a network namespace; other engines are none of our business.
+    let of_ours = |line: &str| {
+        let name = containers
+            .groups
+            .as_deref()
+            .and_then(|groups| groups.strip_prefix("brig-tests-engine-"));
+        name.is_some_and(|name| line.contains(&format!("/engine/{name}/overlay2/")))
+    };
     let of_a_spare = |line: &str| {
         let mut roots = containers.spare.values().flatten();
         roots.any(|root| line.contains(root.as_str()))
     };
     table
         .lines()
-        .filter(|line| containers.groups.is_some() || !of_an_engine(line))
+        .filter(|line| of_ours(line) || !of_an_engine(line))
         .filter(|line| !of_a_spare(line))
         .map(str::to_owned)
         .collect()

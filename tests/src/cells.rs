@@ -38,6 +38,16 @@ impl Cells {
         matches!(self, Cells::Docker | Cells::Gvisor)
     }
 
+    /// What the limit of memory is raised by for the runtime itself, as the receipt says; MiB.
+    #[must_use]
+    pub fn memory_of_the_runtime(self) -> f64 {
+        match self {
+            Cells::Jail | Cells::JailOnImage => 0.0,
+            Cells::Docker => 4.0,
+            Cells::Gvisor => 128.0,
+        }
+    }
+
     /// The image.
     #[must_use]
     pub fn image(self) -> &'static str {

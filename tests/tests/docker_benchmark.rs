@@ -305,15 +305,12 @@ fn inspect(cells: Cells) -> Result<Value> {
         .command(&["sleep", "600"])
         .options(&["--env", "SECRET=of the tenant"])
         .start()?;
-    // A spare container is made in the same way, and only the used one has a job's label.
     let mut found = None;
     wait_until(Duration::from_secs(30), || {
-        found = engine.cells().ok().into_iter().flatten().find_map(|id| {
-            let one = engine.inspect(&id).ok()?;
-            let labels = one["Config"]["Labels"].as_object()?;
-            let running = one["State"]["Running"] == true;
-            (running && labels.keys().any(|name| name.starts_with("dev.brig."))).then_some(one)
-        });
+        let known = engine.containers().unwrap_or_default();
+        let used = known.iter().filter(|one| !one.is_spare);
+        let mut running = used.filter_map(|one| engine.inspect(&one.id).ok());
+        found = running.find(|one| one["State"]["Running"] == true);
         found.is_some()
     });
     run.running().signal(Signal::SIGINT)?;

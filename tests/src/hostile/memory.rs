@@ -23,7 +23,8 @@ pub(super) const CHECKS: &[Check] = &[
                 .go()?;
             seen.is("out_of_memory", 137)?.printed("SAW partial output")?;
             let peak = seen.usage("memory_peak_bytes")? / MIB;
-            ensure!((100.0..=160.0).contains(&peak), "peak {peak} MiB{}", seen.told());
+            let most = 160.0 + bench.mode.cells.memory_of_the_runtime();
+            ensure!((100.0..=most).contains(&peak), "peak {peak} MiB{}", seen.told());
             ensure!(
                 seen.said.contains("memory") || seen.report.to_string().contains("--memory"),
                 "no hint{}",

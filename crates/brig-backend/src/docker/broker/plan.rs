@@ -234,17 +234,24 @@ impl ContainerPlan {
         // The program's own, all of them: runc before 1.2 gives a tmpfs the mode of the image's directory, whatever is asked
         // for, and only an owner can write to a directory of mode 755.
         let place = |bytes: u64, files: u32, mode: &str| {
-            format!("size={bytes},nr_inodes={files},uid=10001,gid=10001,mode={mode},exec,nosuid,nodev")
+            format!("size={bytes},nr_inodes={files},uid=10001,gid=10001,mode={mode},nosuid,nodev")
         };
         let own = "0700";
         let everybody = "1777";
         HashMap::from([
             (
                 "/workspace".to_owned(),
-                place(workspace_bytes, workspace_files, own),
+                place(workspace_bytes, workspace_files, own) + ",exec",
             ),
-            ("/tmp".to_owned(), place(tmp_bytes, tmp_files, everybody)),
-            ("/dev/shm".to_owned(), place(shm_bytes, tmp_files, everybody)),
+            (
+                "/tmp".to_owned(),
+                place(tmp_bytes, tmp_files, everybody) + ",exec",
+            ),
+            // Shared memory is no place for programs, as in the jail.
+            (
+                "/dev/shm".to_owned(),
+                place(shm_bytes, tmp_files, everybody) + ",noexec",
+            ),
         ])
     }
 
