@@ -5,10 +5,7 @@ use super::protocol::ContainerReceipt;
 use super::protocol::How;
 use brig_core::receipt::{Layer, LayerState, Receipt};
 use brig_core::spec::IsolationLevel;
-use brig_jail::container::wire::{Posture, SECCOMP_UNKNOWN};
-
-/// The mode in which a filter is in force.
-const SECCOMP_FILTER: u8 = 2;
+use brig_jail::container::wire::{Posture, SECCOMP_FILTER};
 
 /// The receipt of a cell.
 pub(super) fn describe(layers: &Layers, level: IsolationLevel, image: &str) -> Receipt {
@@ -22,6 +19,9 @@ pub(super) fn describe(layers: &Layers, level: IsolationLevel, image: &str) -> R
         How::Cold => "on_demand",
     };
     let mut told = outside(receipt, level, image, cell);
+    for layer in told.layers.iter_mut().filter(|layer| layer.name == "seccomp") {
+        *layer = seccomp(receipt, posture.seccomp_mode == SECCOMP_FILTER);
+    }
     told.layers.push(inside(posture));
     told
 }
@@ -43,7 +43,8 @@ pub(super) fn outside(receipt: &ContainerReceipt, level: IsolationLevel, image: 
                 LayerState::Missing,
                 "none in containers: mounts and the user bound what a program reaches".to_owned(),
             ),
-            seccomp(receipt),
+            // What a kernel of its own makes of the profile is known only inside.
+            seccomp(receipt, !receipt.own_kernel),
             apparmor(receipt),
             cgroup(receipt),
             layer(
@@ -57,12 +58,8 @@ pub(super) fn outside(receipt: &ContainerReceipt, level: IsolationLevel, image: 
 
 /// Whether the filter that was asked for is in force, as the first process saw it before anything untrusted ran.
 pub(super) fn filter_is_in_force(receipt: &ContainerReceipt, posture: &Posture) -> bool {
-    match posture.seccomp_mode {
-        SECCOMP_FILTER => true,
-        // A kernel of its own need not say; its sentry is the filter.
-        SECCOMP_UNKNOWN => receipt.own_kernel,
-        _ => receipt.own_kernel,
-    }
+    // Where a kernel of its own answers the program's calls, that one is the wall, and the receipt says so.
+    posture.seccomp_mode == SECCOMP_FILTER || receipt.own_kernel
 }
 
 fn layer(name: &str, state: LayerState, detail: String) -> Layer {
@@ -120,16 +117,17 @@ fn identity(receipt: &ContainerReceipt) -> Layer {
     )
 }
 
-fn seccomp(receipt: &ContainerReceipt) -> Layer {
+fn seccomp(receipt: &ContainerReceipt, in_force: bool) -> Layer {
+    if !in_force {
+        let detail =
+            "the runtime's own kernel answers the calls and does not apply the profile; refusals: unreported";
+        return layer("seccomp", LayerState::Partial, detail.to_owned());
+    }
     let seccomp = &receipt.seccomp;
     let detail = format!(
         "{} calls allowed, profile {}, refusals: unreported",
         seccomp.allowed_calls, seccomp.digest
     );
-    if receipt.own_kernel {
-        let detail = format!("{detail}; the runtime's own kernel serves the calls");
-        return layer("seccomp", LayerState::Active, detail);
-    }
     layer("seccomp", LayerState::Active, detail)
 }
 

@@ -233,7 +233,10 @@ pub struct Posture {
     pub program_first_out: bool,
 }
 
-/// What [`Posture::seccomp_mode`] is where nobody says.
+/// What [`Posture::seccomp_mode`] is where a filter is in force.
+pub const SECCOMP_FILTER: u8 = 2;
+
+/// What [`Posture::seccomp_mode`] is where nobody says, and no filter shows.
 pub const SECCOMP_UNKNOWN: u8 = 255;
 
 /// From the container to the daemon.
