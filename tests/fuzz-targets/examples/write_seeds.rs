@@ -133,6 +133,7 @@ fn to_container() -> Vec<Down> {
             lease_nanos: 15_000_000_000,
         },
         Down::Eof(DownChannel::Stdin),
+        Down::Shut(UpChannel::Runner),
         Down::OpenFiles,
     ]
 }

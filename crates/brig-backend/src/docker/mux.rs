@@ -417,9 +417,14 @@ impl Mux {
         self.up(channel).read(into)
     }
 
-    /// The reader of a channel is gone.
+    /// The reader of a channel is gone. A program that still writes to its runner's channel is told so, as in the jail;
+    /// what it prints is taken all the same.
     pub(super) fn discard(&mut self, channel: UpChannel) {
         self.up(channel).unwanted = true;
+        let runs = matches!(self.phase, Phase::Starting | Phase::Running);
+        if channel == UpChannel::Runner && runs && !self.up(channel).finished {
+            self.order(Down::Shut(channel));
+        }
     }
 
     /// Bytes of a channel from its writer: how many were taken, `None` when there is no room now.

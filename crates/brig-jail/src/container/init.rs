@@ -207,6 +207,12 @@ impl Container {
                     return Err(error.into());
                 }
             },
+            Down::Shut(UpChannel::Files) => return Err(StreamError::Nonsense.into()),
+            Down::Shut(channel) => {
+                if self.up(channel).shut() {
+                    output.say(&Up::Eof(channel));
+                }
+            }
             Down::OpenFiles => {
                 let is_busy =
                     self.pending.is_some() || self.job.as_ref().is_some_and(|job| job.phase != Phase::Over);

@@ -170,6 +170,11 @@ impl UpPipe {
         self.source.is_some()
     }
 
+    /// Closes, so that whoever writes hears that nobody reads. Whether it was open.
+    pub(super) fn shut(&mut self) -> bool {
+        self.source.take().is_some()
+    }
+
     /// The daemon took bytes.
     pub(super) fn give(&mut self, bytes: u32) -> Result<(), StreamError> {
         self.credit.give(bytes).map_err(|_gift| StreamError::Nonsense)

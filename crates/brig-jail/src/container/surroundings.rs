@@ -7,7 +7,7 @@ use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::{WaitStatus, waitpid};
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::wire::{Posture, SECCOMP_FILTER, SECCOMP_UNKNOWN};
+use super::wire::{Posture, SECCOMP_UNKNOWN};
 use crate::child::{Step, at, check_ids};
 use crate::stage::Stage;
 use crate::sys::child as sys;
@@ -59,12 +59,9 @@ pub(super) fn secure() -> Step<Posture> {
     umask(Mode::from_bits_truncate(0o022));
     shut_ears().map_err(at(Stage::Channels, 10))?;
     Ok(Posture {
-        seccomp_mode: match field(&status, "Seccomp:").map(str::parse) {
-            Some(Ok(mode)) => mode,
-            // gVisor does not tell: try one that every profile of Brig's refuses.
-            Some(Err(_)) | None if sys::is_refused_by_a_filter() => SECCOMP_FILTER,
-            Some(Err(_)) | None => SECCOMP_UNKNOWN,
-        },
+        seccomp_mode: field(&status, "Seccomp:")
+            .and_then(|mode| mode.parse().ok())
+            .unwrap_or(SECCOMP_UNKNOWN),
         init_closed: is_closed()?,
         program_first_out,
     })

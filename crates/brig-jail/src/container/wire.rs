@@ -179,6 +179,9 @@ pub enum Down {
         /// How many.
         bytes: u32,
     },
+    /// Nobody reads this channel of the program any more: its end in the container closes, and whoever writes to it
+    /// hears of that. Not for files.
+    Shut(UpChannel),
     /// Serve files.
     OpenFiles,
 }
@@ -236,7 +239,7 @@ pub struct Posture {
 /// What [`Posture::seccomp_mode`] is where a filter is in force.
 pub const SECCOMP_FILTER: u8 = 2;
 
-/// What [`Posture::seccomp_mode`] is where nobody says, and no filter shows.
+/// What [`Posture::seccomp_mode`] is where nobody says.
 pub const SECCOMP_UNKNOWN: u8 = 255;
 
 /// From the container to the daemon.

@@ -240,15 +240,6 @@ pub(crate) fn attach_tree(tree: BorrowedFd<'_>, target: &CStr) -> nix::Result<()
     check(result).map(drop)
 }
 
-/// Whether a call that no policy of Brig's allows, and that changes nothing, is answered as a filter answers: without one a
-/// kernel finds fault with the arguments.
-pub(crate) fn is_refused_by_a_filter() -> bool {
-    let nowhere = std::ptr::null_mut::<c_ulong>();
-    // SAFETY: the kernel writes the context's number to the pointer, which is null: it can only refuse.
-    let result = unsafe { libc::syscall(libc::SYS_io_setup, 0 as c_ulong, nowhere) };
-    check(result) == Err(Errno::EPERM)
-}
-
 /// Back to the ordinary scheduling class and priority, whatever PID 1 was given. To give a raised place up is always
 /// allowed: what is refused is only to leave a lower one, where somebody put all of Brig (`nice brig run`).
 pub(crate) fn ordinary_priority() -> nix::Result<()> {

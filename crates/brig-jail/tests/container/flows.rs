@@ -20,6 +20,10 @@ pub const TESTS: &[(&str, fn())] = &[
         "one_stream_that_is_not_taken_leaves_the_others_alone",
         other_streams,
     ),
+    (
+        "a_program_hears_that_nobody_reads_a_channel_any_more",
+        shut_channel,
+    ),
     ("pid_1_stays_small_whatever_waits", memory),
 ];
 
@@ -50,6 +54,20 @@ fn unread_input() {
             other => panic!("{other:?}"),
         }
     }
+}
+
+fn shut_channel() {
+    let mut guest = Guest::start();
+    let tries = "trap '' PIPE; read go; echo lost 2>/dev/null || echo nobody reads >&2; exit 3";
+    guest.begin(limits(), &["/bin/sh", "-c", tries]);
+    guest.say(&Down::Shut(UpChannel::Stdout));
+    guest.data(DownChannel::Stdin, b"go\n");
+    let ran = guest.finish();
+    assert_eq!(
+        (ran.stdout.as_str(), ran.stderr.as_str(), ran.ended.main),
+        ("", "nobody reads\n", Main::Exited(3)),
+        "{ran:?}"
+    );
 }
 
 fn long_input() {

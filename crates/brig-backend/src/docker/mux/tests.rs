@@ -193,18 +193,35 @@ fn a_program_that_does_not_read_holds_up_its_own_channel_alone() {
 }
 
 #[test]
-fn what_nobody_wants_is_thrown_away_a_little_at_a_time() {
+fn whoever_writes_to_a_runners_channel_that_nobody_reads_is_told() {
     let mut mux = running();
     mux.discard(UpChannel::Runner);
+    assert_eq!(heard(&mut mux), [Down::Shut(UpChannel::Runner)]);
+    mux.receive(&bytes(&[
+        data(UpChannel::Runner, b"late"),
+        Up::Eof(UpChannel::Runner),
+    ]))
+    .unwrap();
+    // One that has ended needs no word.
+    let mut mux = running();
+    mux.receive(&bytes(&[Up::Eof(UpChannel::Runner)])).unwrap();
+    mux.discard(UpChannel::Runner);
+    assert_eq!(heard(&mut mux), []);
+}
+
+#[test]
+fn what_nobody_wants_is_thrown_away_a_little_at_a_time() {
+    let mut mux = running();
+    mux.discard(UpChannel::Stdout);
     let window = usize::try_from(WINDOW).unwrap();
     for _ in 0..5 {
-        mux.receive(&bytes(&[data(UpChannel::Runner, &vec![0; window])]))
+        mux.receive(&bytes(&[data(UpChannel::Stdout, &vec![0; window])]))
             .unwrap();
         assert!(mux.needs_tick());
         assert_eq!(heard(&mut mux), [], "credit without a tick");
         mux.tick();
         assert!(!mux.needs_tick());
-        let channel = UpChannel::Runner;
+        let channel = UpChannel::Stdout;
         assert_eq!(
             heard(&mut mux),
             [Down::Credit {
@@ -331,7 +348,9 @@ impl Honest {
                     let at = OUTPUT.iter().position(|known| *known == channel).unwrap();
                     self.credit[at].give(bytes).unwrap();
                 }
-                Down::Start(_) | Down::Renew { .. } | Down::Eof(_) | Down::OpenFiles => panic!("an order"),
+                Down::Start(_) | Down::Renew { .. } | Down::Eof(_) | Down::Shut(_) | Down::OpenFiles => {
+                    panic!("an order")
+                }
             }
         }
     }

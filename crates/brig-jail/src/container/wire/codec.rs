@@ -30,6 +30,7 @@ pub trait Frame: Sized {
 const START: u8 = 0x01;
 const RENEW: u8 = 0x02;
 const OPEN_FILES: u8 = 0x06;
+const SHUT: u8 = 0x07;
 const HELLO: u8 = 0x81;
 const STARTED: u8 = 0x82;
 const ENDED: u8 = 0x86;
@@ -73,6 +74,7 @@ impl Down {
             Down::Credit { channel, bytes } => {
                 frame((out, None), (CREDIT, *channel as u8), &bytes.to_le_bytes());
             }
+            Down::Shut(channel) => frame((out, None), (SHUT, *channel as u8), &[]),
             Down::OpenFiles => frame((out, None), (OPEN_FILES, 0), &[]),
         }
     }
@@ -203,6 +205,7 @@ impl Frame for Down {
                 bytes: payload.to_vec(),
             }),
             (EOF, channel) => fields.end(Down::Eof(DownChannel::from_wire(channel)?)),
+            (SHUT, channel) => fields.end(Down::Shut(UpChannel::from_wire(channel)?)),
             (CREDIT, channel) => {
                 let channel = UpChannel::from_wire(channel)?;
                 let bytes = fields.u32()?;
@@ -217,7 +220,7 @@ impl Frame for Down {
             START => Some((START_BYTES, START_BYTES)),
             RENEW => Some((8, 8)),
             DATA => Some((1, PAYLOAD_MAX)),
-            EOF | OPEN_FILES => Some((0, 0)),
+            EOF | OPEN_FILES | SHUT => Some((0, 0)),
             CREDIT => Some((4, 4)),
             _ => None,
         }

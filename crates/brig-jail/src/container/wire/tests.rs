@@ -28,7 +28,8 @@ fn down() -> impl Strategy<Value = Down> {
         (channel.clone(), vec(any::<u8>(), 1..2_000))
             .prop_map(|(channel, bytes)| Down::Data { channel, bytes }),
         channel.prop_map(Down::Eof),
-        (up, any::<u32>()).prop_map(|(channel, bytes)| Down::Credit { channel, bytes }),
+        (up.clone(), any::<u32>()).prop_map(|(channel, bytes)| Down::Credit { channel, bytes }),
+        up.prop_map(Down::Shut),
         Just(Down::OpenFiles),
     ]
 }
