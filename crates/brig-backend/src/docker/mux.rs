@@ -11,12 +11,17 @@
 //! asked for; one that does not fit ends the cell with [`Nonsense`] and harms nothing else. What is held is bounded: a
 //! window for each channel that comes in, [`QUEUE_MAX`] for each that goes out.
 
-use brig_jail::container::flow::{Credit, FlowError, Window};
+mod channel;
+
+use brig_jail::container::flow::{Credit, FlowError};
 use brig_jail::container::wire::{
-    Decoder, Down, DownChannel, Ended, Posture, Start, Up, UpChannel, VERSION, WireError, encode_data_down,
+    Decoder, Down, DownChannel, Ended, Posture, Start, Up, UpChannel, VERSION, WireError,
 };
 use brig_jail::stage::SetupFailure;
 use std::collections::VecDeque;
+
+pub(super) use channel::Refused;
+use channel::{Incoming, Outgoing};
 
 /// Bytes of one channel that wait to go out.
 pub(super) const QUEUE_MAX: usize = 64 * 1024;
@@ -69,132 +74,6 @@ pub(super) enum End {
     /// It did not.
     Failed(SetupFailure),
 }
-
-/// A channel that comes in.
-#[derive(Debug, Default)]
-struct Incoming {
-    held: VecDeque<u8>,
-    window: Window,
-    /// There will be no more.
-    finished: bool,
-    /// Nobody reads it any more: what comes is thrown away, at a pace that costs nobody much.
-    unwanted: bool,
-}
-
-impl Incoming {
-    fn receive(&mut self, bytes: &[u8]) -> Result<(), Nonsense> {
-        if self.finished {
-            return Err(Nonsense::OutOfOrder("bytes behind the end of a channel"));
-        }
-        self.window.receive(bytes.len())?;
-        self.held.extend(bytes);
-        Ok(())
-    }
-
-    fn finish(&mut self) -> Result<(), Nonsense> {
-        if std::mem::replace(&mut self.finished, true) {
-            return Err(Nonsense::OutOfOrder("a second end of a channel"));
-        }
-        Ok(())
-    }
-
-    /// `None`: nothing now. `Some(0)`: the end.
-    fn read(&mut self, into: &mut [u8]) -> Option<usize> {
-        let (first, _second) = self.held.as_slices();
-        if first.is_empty() {
-            return self.finished.then_some(0);
-        }
-        let count = first.len().min(into.len());
-        into[..count].copy_from_slice(&first[..count]);
-        self.held.drain(..count);
-        self.window.consume(count);
-        Some(count)
-    }
-
-    fn throw_away(&mut self) {
-        let count = self.held.len().min(UNWANTED_PER_TICK);
-        self.held.drain(..count);
-        self.window.consume(count);
-    }
-}
-
-/// A channel that goes out.
-#[derive(Debug, Default)]
-struct Outgoing {
-    queue: VecDeque<u8>,
-    credit: Credit,
-    way: Way,
-}
-
-/// How far a channel that goes out is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Way {
-    /// It has a writer.
-    #[default]
-    Open,
-    /// The writer has closed it.
-    Closing,
-    /// The other side knows that.
-    Closed,
-    /// The other side will take no more.
-    Refused,
-}
-
-impl Outgoing {
-    /// `None`: no room now. An error: nobody takes it any more.
-    fn write(&mut self, bytes: &[u8]) -> Result<Option<usize>, Refused> {
-        if self.way != Way::Open {
-            return Err(Refused);
-        }
-        let room = QUEUE_MAX - self.queue.len();
-        if room == 0 && !bytes.is_empty() {
-            return Ok(None);
-        }
-        let count = room.min(bytes.len());
-        self.queue.extend(&bytes[..count]);
-        Ok(Some(count))
-    }
-
-    fn close(&mut self) {
-        if self.way == Way::Open {
-            self.way = Way::Closing;
-        }
-    }
-
-    fn refuse(&mut self) {
-        self.way = Way::Refused;
-        self.queue = VecDeque::new();
-    }
-
-    /// Nothing will go out any more.
-    fn is_over(&self) -> bool {
-        matches!(self.way, Way::Closed | Way::Refused)
-    }
-
-    /// The next frame of this channel, if it may send one.
-    fn send(&mut self, channel: DownChannel, out: &mut Vec<u8>) -> bool {
-        if self.is_over() {
-            return false;
-        }
-        let (first, _second) = self.queue.as_slices();
-        let count = first.len().min(self.credit.left()).min(TURN);
-        if count > 0 && self.credit.spend(count).is_ok() {
-            encode_data_down(channel, &first[..count], out);
-            self.queue.drain(..count);
-            return true;
-        }
-        if self.way == Way::Closing && self.queue.is_empty() {
-            self.way = Way::Closed;
-            Down::Eof(channel).encode(out);
-            return true;
-        }
-        false
-    }
-}
-
-/// Nobody takes these bytes any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Refused;
 
 /// A conversation about files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

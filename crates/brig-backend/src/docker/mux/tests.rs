@@ -2,6 +2,7 @@
 
 use super::*;
 use brig_jail::container::flow::WINDOW;
+use brig_jail::container::flow::Window;
 use brig_jail::container::wire::{Decoder, Killed, Main, Seal};
 use proptest::prelude::*;
 
