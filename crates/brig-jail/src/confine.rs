@@ -149,12 +149,15 @@ fn restrict_files(confinement: &DaemonConfinement) -> Result<(LayerState, u8), C
         Missing::IsFine,
     )?;
     let status = ruleset.restrict_self().map_err(ConfineError::Landlock)?;
-    let state = match status.ruleset {
+    Ok((enforced(&status.ruleset), u8::try_from(kernel).unwrap_or(u8::MAX)))
+}
+
+fn enforced(status: &RulesetStatus) -> LayerState {
+    match status {
         RulesetStatus::FullyEnforced => LayerState::Active,
         RulesetStatus::PartiallyEnforced => LayerState::Partial,
         RulesetStatus::NotEnforced => LayerState::Missing,
-    };
-    Ok((state, u8::try_from(kernel).unwrap_or(u8::MAX)))
+    }
 }
 
 /// Handles every right of this ABI. No rule ever grants a TCP port: the listeners are bound already, and the daemon

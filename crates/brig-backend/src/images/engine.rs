@@ -2,7 +2,7 @@
 //! root on its machine, so nothing of this is in the daemon: jobs go through the engine broker.
 
 use super::RootDigest;
-use super::tar::tar_root;
+use super::body::{self, PIECES};
 use bollard::Docker;
 use bollard::query_parameters::{CreateImageOptionsBuilder, ListImagesOptionsBuilder, RemoveImageOptions};
 use futures_util::StreamExt;
@@ -19,16 +19,11 @@ use tokio_util::bytes::Bytes;
 pub const ROOT_LABEL: &str = "dev.brig.rootfs";
 /// The label that names the program that is PID 1 in it.
 pub const INIT_LABEL: &str = "dev.brig.init";
-/// Where that program is.
-const INIT_PATH: &str = ".brig/init";
 
 /// What needs no more than a look of the engine's.
 const QUICK: Duration = Duration::from_secs(10);
 /// A step of a transfer.
 const STEP: Duration = Duration::from_secs(300);
-/// Pieces of an image that are under way, and bytes of each.
-const PIECES: usize = 8;
-const PIECE: usize = 256 << 10;
 
 /// Why an engine did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -194,7 +189,7 @@ impl EngineImages {
         }
         let (sender, receiver) = mpsc::channel(PIECES);
         let root = root.to_owned();
-        let reading = tokio::task::spawn_blocking(move || send(&root, init, sender));
+        let reading = tokio::task::spawn_blocking(move || body::send_root(&root, init, sender));
         let digits = digest.to_string();
         let tag = format!("{}-{}", &digits[..16], &init_digest[..12]);
         let labels = format!("LABEL {ROOT_LABEL}={digest} {INIT_LABEL}={init_digest}");
@@ -290,46 +285,6 @@ fn check_reference(reference: &str) -> Result<(), EngineImageError> {
         return Ok(());
     }
     Err(EngineImageError::BadReference(reference.to_owned()))
-}
-
-/// Reads the root as an archive, with PID 1 in it. In a thread of its own.
-fn send(root: &Path, init: &[u8], pieces: mpsc::Sender<io::Result<Bytes>>) -> io::Result<()> {
-    let mut out = Pieces {
-        pieces,
-        buffer: Vec::with_capacity(PIECE),
-    };
-    let done = tar_root(root, &[(INIT_PATH, init, 0o555)], &mut out).and_then(|()| out.flush());
-    if let Err(error) = &done {
-        // The engine must not take half an archive for a whole one: this breaks the request off.
-        let told = io::Error::new(error.kind(), error.to_string());
-        out.pieces.blocking_send(Err(told)).ok();
-    }
-    done
-}
-
-/// A writer whose bytes go to the request's body.
-struct Pieces {
-    pieces: mpsc::Sender<io::Result<Bytes>>,
-    buffer: Vec<u8>,
-}
-
-impl Write for Pieces {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() >= PIECE {
-            self.flush()?;
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if self.buffer.is_empty() {
-            return Ok(());
-        }
-        let piece = Bytes::from(std::mem::replace(&mut self.buffer, Vec::with_capacity(PIECE)));
-        let sent = self.pieces.blocking_send(Ok(piece));
-        sent.map_err(|_nobody_takes_it| io::ErrorKind::BrokenPipe.into())
-    }
 }
 
 #[cfg(test)]

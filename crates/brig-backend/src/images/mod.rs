@@ -12,6 +12,7 @@
 //! line alone). Whatever runs in a cell can see nothing of a store but the root that it was given.
 
 mod beneath;
+pub(crate) mod body;
 pub mod build;
 pub mod catalog;
 mod check;

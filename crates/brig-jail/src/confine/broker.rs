@@ -7,7 +7,7 @@
 //! | Landlock | read images, processes' control groups and the kernel's facts; write control groups; no TCP; no abstract socket of others |
 //! | seccomp | everything but starting a program, changing mounts or namespaces, and what the keeper is refused |
 
-use super::{ABI_KNOWN, ConfineError, Confined, Missing, grant, step};
+use super::{ABI_KNOWN, ConfineError, Confined, Missing, enforced, grant, step};
 use crate::bpf::{Architecture, deny};
 use crate::keeper::power::calls::DENIED;
 use crate::policy::call_number;
@@ -17,7 +17,7 @@ use crate::sys::child::{FilterKind, install_filter, landlock_abi};
 use crate::sys::parent as sys;
 use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetCreated,
-    RulesetError, RulesetStatus, Scope,
+    RulesetError, Scope,
 };
 use nix::errno::Errno;
 use std::path::{Path, PathBuf};
@@ -141,12 +141,7 @@ fn restrict_files(images: &[PathBuf]) -> Result<(LayerState, u8), ConfineError> 
         )?;
     }
     let status = ruleset.restrict_self().map_err(ConfineError::Landlock)?;
-    let state = match status.ruleset {
-        RulesetStatus::FullyEnforced => LayerState::Active,
-        RulesetStatus::PartiallyEnforced => LayerState::Partial,
-        RulesetStatus::NotEnforced => LayerState::Missing,
-    };
-    Ok((state, u8::try_from(kernel).unwrap_or(u8::MAX)))
+    Ok((enforced(&status.ruleset), u8::try_from(kernel).unwrap_or(u8::MAX)))
 }
 
 /// Every right of files and ports, and the scope of abstract sockets. Not the scope of signals: it would protect the

@@ -146,7 +146,7 @@ pub fn file_requests_stay_in_the_workspace() {
     let honest = |length: usize| CellPath::new(&vec![b'z'; length]).unwrap();
     let links: [&[u8]; 2] = [b"leak", b"root/etc/passwd"];
     for way in WAYS_OUT.iter().chain(&links) {
-        let placeholder = vec![b'z'; way.len()];
+        let stand_in = vec![b'z'; way.len()];
         let path = honest(way.len());
         let requests = [
             FileRequest::Get {
@@ -164,7 +164,7 @@ pub fn file_requests_stay_in_the_workspace() {
         ];
         for request in requests {
             let mut socket = helper(&keeper, cell.number);
-            socket.write_all(&bent(&request, &placeholder, way)).ok();
+            socket.write_all(&bent(&request, &stand_in, way)).ok();
             if matches!(request, FileRequest::Put { .. }) {
                 socket
                     .write_all(&FileRequest::Data(b"zzz".to_vec()).encode())

@@ -4,12 +4,13 @@ use super::engine::{self, Engine, EngineError};
 use super::plan::{LABEL_INIT, LABEL_ROOT};
 use crate::docker::protocol::{RootDigest, Trouble};
 use crate::images::ImageCatalog;
+use crate::images::body::{PIECES, send_root};
 use bollard::query_parameters::{CreateImageOptionsBuilder, ListImagesOptionsBuilder};
 use futures_util::StreamExt;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::bytes::Bytes;
 use tracing::info;
@@ -23,13 +24,6 @@ pub(super) struct Images {
     /// Held while an image is looked up or made: one at a time, and whoever waits finds it made.
     known: Mutex<HashMap<RootDigest, String>>,
 }
-
-/// Where init is in an image, relative to its root.
-const INIT_PATH: &str = ".brig/init";
-/// Pieces of an image that are under way between the thread that reads files and the engine.
-const PIECES: usize = 8;
-/// Bytes of a piece.
-const PIECE: usize = 256 * 1_024;
 
 impl Images {
     pub(super) fn new(directories: Vec<PathBuf>, init: &'static [u8]) -> Images {
@@ -116,7 +110,7 @@ impl Images {
         };
         let (sender, receiver) = mpsc::channel(PIECES);
         let (path, init) = (found.root.clone(), self.init);
-        let archive = tokio::task::spawn_blocking(move || archive(&path, init, sender));
+        let archive = tokio::task::spawn_blocking(move || send_root(&path, init, sender));
         let imported = self.import(engine, root, &found.meta.name, receiver).await;
         // The thread ends when nobody takes what it reads.
         match archive.await {
@@ -168,49 +162,5 @@ impl Images {
                 Ok(())
             })
             .await
-    }
-}
-
-/// Reads the root as an archive, with init in it. In a thread of its own.
-fn archive(root: &Path, init: &[u8], pieces: mpsc::Sender<Result<Bytes, io::Error>>) -> io::Result<()> {
-    let mut out = Pieces {
-        pieces,
-        buffer: Vec::with_capacity(PIECE),
-    };
-    match crate::images::tar::tar_root(root, &[(INIT_PATH, init, 0o555)], &mut out).and_then(|()| out.flush())
-    {
-        Ok(()) => Ok(()),
-        Err(error) => {
-            // The engine must not take half an archive for a whole one: this breaks the request off.
-            let told = io::Error::new(error.kind(), error.to_string());
-            out.pieces.blocking_send(Err(told)).ok();
-            Err(error)
-        }
-    }
-}
-
-/// A writer whose bytes go to the request's body.
-struct Pieces {
-    pieces: mpsc::Sender<Result<Bytes, io::Error>>,
-    buffer: Vec<u8>,
-}
-
-impl Write for Pieces {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() >= PIECE {
-            self.flush()?;
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if self.buffer.is_empty() {
-            return Ok(());
-        }
-        let piece = Bytes::from(std::mem::replace(&mut self.buffer, Vec::with_capacity(PIECE)));
-        self.pieces
-            .blocking_send(Ok(piece))
-            .map_err(|_nobody_takes_it| io::Error::from(io::ErrorKind::BrokenPipe))
     }
 }
